@@ -56,8 +56,8 @@ def explained(what: str, command: str, folder: Path) -> Iterator[None]:
     """Raises an OSError in the block as an error of ours.
 
     Args:
-        what: What is touched, such as "store=/data/store".
-        command: What names another place for it.
+        what: The place, such as "store=/data/store".
+        command: The option that sets another place.
         folder: Where it is.
     """
     try:

@@ -35,16 +35,16 @@ class Job:
     """A job that can begin: its graph is checked, and no work is done.
 
     Args:
-        composed: What was typed, and what it came to.
-        config: Of the way that is gone; see composed.Composed.
-        nodes: The graph of that way.
+        composed: The overrides and the configuration that they give.
+        config: The configuration that this job runs; see composed.Composed.
+        nodes: The graph of that configuration.
         store: Where results are kept.
         world: The machine that the stages' identities depend on.
         output: The folder to deliver to.
         isolation: Where stages run that can be isolated; None for this process.
         keep: The bytes that this user's results may take in the store after the run; None for no limit.
         changes: The options that replace the chosen ones, by group; empty for the choice itself.
-        served: That these changes served an earlier run; None where that is not known.
+        served: The store's note that these changes served an earlier run; None where there is none.
     """
 
     composed: Composed
@@ -99,7 +99,7 @@ class Job:
         return result
 
     def _first_that_serves(self, manifest: RunManifest, both: Listener, cache: dict[str, Artifact] | None) -> Result:
-        """Goes this way, and where it does not serve the others. Raises what the first was refused with."""
+        """Runs this job and, if it fails, its alternatives in turn. Raises the first job's error if none serves."""
         refused: list[Refused] = []
         closed: list[str] = []
         for job in self._ways(refused, closed):
@@ -123,7 +123,7 @@ class Job:
         raise ways.all_refused(refused, closed)
 
     def _ways(self, refused: Sequence[Refused], closed: list[str]) -> Iterator[Job]:
-        """This job, and then each other that may serve where those did not that are refused by then.
+        """This job, then each alternative that may serve although the earlier ones failed.
 
         Args:
             refused: Grows meanwhile.
@@ -170,7 +170,7 @@ def ready(composed: Composed, folder: Path) -> Job:
 
     Args:
         composed: Its configuration.
-        folder: What a relative output is relative to.
+        folder: The base of a relative output.
 
     Raises ConfigError with every problem, or BackendMissing.
     """

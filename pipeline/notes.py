@@ -147,7 +147,7 @@ class Generation(TypedDict):
         against: What it was compared with.
         equal: How many tokens are equal.
         open: How many tokens were not compared, since they follow a choice that is too close to call.
-        own: How many of the equal tokens our own loop generated, for prompts that the runtime does not take together.
+        own: How many of the equal tokens our own loop generated, for prompts that the runtime cannot batch.
         alike: Of the tokens that were not compared, how many the runtime and our own loop over its graph share.
         batches: By prompt, how many tokens are equal.
         logits: By prompt, the largest error of logits as a share of the largest; empty where a runtime gives none.
@@ -167,7 +167,7 @@ class Generation(TypedDict):
 
 
 class Perplexity(TypedDict):
-    """How likely a language model finds texts.
+    """A language model's perplexity on texts.
 
     Attributes:
         value: Its perplexity.
@@ -195,7 +195,7 @@ class Perplexity(TypedDict):
 
 
 class Notes(TypedDict, total=False):
-    """What a stage says of its run.
+    """The notes of a stage about its run.
 
     Attributes:
         says: A line for the screen.

@@ -39,7 +39,7 @@ class Launch:
 
     Args:
         folder: Its own folder, which exists.
-        overrides: What was typed.
+        overrides: The overrides that were typed.
         choices: Config group to the option that was chosen.
         compose: Composes its configuration. Raises ConfigError.
         here: The folder that the command was typed in.

@@ -183,7 +183,7 @@ class Settings:
 
 
 class _Groups(Setting):
-    """For a setting that is a group of settings, or a mapping of such groups: asks each of these."""
+    """The declaration of a setting that is a group of settings, or a mapping of groups: asks each group."""
 
     def problems(self, name: str, value: Any) -> Iterable[Problem]:
         return [p.at(f"{place}.") for place, group in _groups(name, value) for p in group.problems()]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-VOCABULARY, WORDS = 320, 300  # of models, and of tokenizers, some of which are given tokens by their class
+VOCABULARY, WORDS = 320, 300  # tokens of models and of tokenizers; the class of some tokenizers adds tokens
 LLAMA = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -62,7 +62,7 @@ def tokenizer(folder: Path) -> None:
     whole = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
     whole.chat_template = TEMPLATE
     whole.save_pretrained(folder)
-    # As the class for this type of model writes it, which may cut texts in a way of its own.
+    # As the class for this type of model writes it, which may split texts in its own way.
     AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
 
 
@@ -71,9 +71,9 @@ def folder(kind: str, into: Path, *, seed: int = 0, **more: Any) -> Path:
 
     Args:
         kind: One of CONFIGS.
-        into: Where it goes.
-        seed: Of the weights.
-        more: Fields over those of CONFIGS.
+        into: The folder to write.
+        seed: The seed of the weights.
+        more: Fields that override those of CONFIGS.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to over a pipe in its own protocol: what a page asked for, said and became."""
+"""A headless Chromium, driven over a pipe in its own protocol: a page's requests, messages and final state."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Browser:
         return dict(answer["result"])
 
     def open(self, page: Path, query: str = "") -> None:
-        """Opens a file, with what an address has after it, such as "?q=word", and waits until it has loaded."""
+        """Opens a file, with the rest of an address, such as "?q=word", and waits until it has loaded."""
         self.events.clear()
         self.call("Page.navigate", url=page.resolve().as_uri() + query)
         while not self._seen("Page.loadEventFired"):
@@ -102,12 +102,12 @@ class Browser:
 
     @property
     def asked_for(self) -> list[str]:
-        """The addresses that the page asked for, its own first."""
+        """The addresses that the page requested, its own first."""
         return [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
 
     @property
     def complaints(self) -> list[dict[str, Any]]:
-        """Whatever the page said on its console, and every error."""
+        """The messages on the page's console, and every error."""
         methods = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
         return [e["params"] for e in self.events if e.get("method") in methods]
 

@@ -23,7 +23,7 @@ def commands(section: str) -> list[str]:
 
 
 def copied(folder: Path) -> Path:
-    """What git knows, in a folder, with the virtual environment of this process."""
+    """A copy of the files that git knows, with the virtual environment of this process."""
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     for file in filter(None, files):
         if (ROOT / file).is_file():
@@ -34,7 +34,7 @@ def copied(folder: Path) -> Path:
 
 
 def shell(copy: Path, *steps: str) -> str:
-    """Runs shell commands in a copy, each of which must succeed. Returns what they print."""
+    """Runs shell commands in a copy; each must succeed. Returns their output."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(steps)],
         cwd=copy,
@@ -49,5 +49,5 @@ def shell(copy: Path, *steps: str) -> str:
 
 
 def lines(files: Sequence[Path]) -> int:
-    """How many lines files have together."""
+    """The total number of lines of some files."""
     return sum(len(file.read_text().splitlines()) for file in files)

@@ -26,7 +26,7 @@ MODEL = (
     "model.weights=net.pth",
     "model.inputs.input.shape=[batch,3,16,16]",
 )
-# What every conversion imports. Not torchvision: our own code looks whether a model has imported it.
+# The modules that every conversion imports. Not torchvision: our own code looks whether a model has imported it.
 IMPORTED = [
     "pipeline.cli",
     "pipeline.by_hydra",
@@ -38,7 +38,7 @@ IMPORTED = [
     "onnxscript",
     "onnxsim",
 ]
-# What an export imports when it begins, a third of its time.
+# The modules that an export imports when it begins, a third of its time.
 IMPORTED += ["torch.export._trace", "torch.export.pt2_archive", "torch._functorch.aot_autograd"]
 IMPORTED += ["onnxscript.function_libs.torch_lib.ops"]
 
@@ -48,8 +48,8 @@ def run_module(
 ) -> subprocess.CompletedProcess[str]:
     """`python -m module` in a process of its own, forked from one that has imported the libraries of a conversion.
 
-    Their import is half the work of converting a small model. What an interpreter does before it has imported anything
-    is seen where one is started: by `Shop.start`, and in test_examples, test_models, test_sweep and test_bytes.
+    Their import is half the work of converting a small model. `Shop.start`, test_examples, test_models, test_sweep and
+    test_bytes start a new interpreter, and thus test what happens before any import.
     """
     if sys.platform != "linux":  # elsewhere the system's own libraries do not survive a fork
         command = [sys.executable, "-m", module, *args]
@@ -62,7 +62,7 @@ def run_module(
 def run_light(
     module: str, args: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same for a command that needs no library of a conversion, forked from this process."""
+    """Runs a command that needs no library of a conversion, forked from this process."""
     return _forked(multiprocessing.get_context("fork"), module, args, folder, env)
 
 
@@ -80,7 +80,7 @@ def _forked(
 
 def _become(module: str, args: Sequence[str], folder: Path, env: Mapping[str, str], paths: Sequence[str]) -> None:
     """Turns this process into `python -m module` with its output in files."""
-    gc.freeze()  # the libraries, of which a collection of garbage would touch every page
+    gc.freeze()  # a garbage collection would touch every page of the libraries
     for descriptor, path in enumerate(paths, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     if sys.stderr is not sys.__stderr__:  # pytest has put something else there
@@ -96,9 +96,9 @@ def _become(module: str, args: Sequence[str], folder: Path, env: Mapping[str, st
 
 
 def _isolate_where_asked() -> None:
-    """Runs what can be isolated here, which a process of its own would import again in each of hundreds of runs.
+    """Runs isolable stages in this process: a second one would import the libraries again in each of hundreds of runs.
 
-    Not where a limit is set. By default it is isolated in sweeps, and in runs by `Shop.start`.
+    Not where a limit is set. Sweeps, and runs by `Shop.start`, isolate them as usual.
     """
     from pipeline.running import isolation
 
@@ -108,11 +108,11 @@ def _isolate_where_asked() -> None:
 
 
 def run_readme(readme: Path, folder: Path, store: Path) -> None:
-    """Runs the commands of a page as they stand; each must succeed, or fail where "! " stands before it.
+    """Runs the commands of a page as they stand; each must succeed, or fail if it begins with "! ".
 
     Args:
-        readme: All commands of its blocks of bash are run, but for blocks that say why not; see pages.py.
-        folder: Where.
+        readme: The page. All its blocks of bash are run, except those with a reason; see pages.py.
+        folder: The folder in which the commands run.
         store: The store. Nothing else of the caller's configuration is used; `python` is this interpreter.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -143,7 +143,7 @@ class Shop:
         self.store = folder / "store"
 
     def start(self, *args: str, code: str = "-m pipeline") -> subprocess.Popen[str]:
-        """A new interpreter."""
+        """Runs a command in a new interpreter, and does not wait."""
         command = [sys.executable, *code.split(), *self._with_store(args)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.folder, stdout=pipe, stderr=pipe, text=True)
@@ -153,13 +153,13 @@ class Shop:
         return run_module("pipeline", self._with_store(args), self.folder)
 
     def run_anew(self, *args: str) -> subprocess.CompletedProcess[str]:
-        """The same in a new interpreter: for what starts processes that a fork would wait for."""
+        """Runs a command in a new interpreter: for commands that start processes for which a fork would wait."""
         process = self.start(*args)
         out, err = process.communicate(timeout=900)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def converted(self, *args: str) -> dict[str, object]:
-        """run.json of a run that must succeed."""
+        """The run.json of a run that must succeed."""
         done = self.run(*MODEL, *args)
         assert done.returncode == 0, done.stderr
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("record ")]

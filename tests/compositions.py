@@ -1,4 +1,4 @@
-"""Compositions of the shipped choices for tests, each made once: a YAML is read once, and what is composed is kept."""
+"""Compositions of the shipped choices for tests: each YAML is read once, and each composition is cached."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.config.instantiate import build_stage
 from pipeline.planning import graph
 from pipeline.planning.graph import Node
 
-# What the user must type for the models that are not complete by themselves, besides a name.
+# The overrides that models need which are not complete by themselves, besides a name.
 NEEDED = {
     "causal_lm": ["model.weights=random", "+model.kwargs.model_type=llama"],
     "custom": ["model.factory=my_package.Net", "model.weights=random"],
@@ -43,29 +43,29 @@ def options(group: str) -> list[str]:
 
 
 TARGETS, ROUTES, PRECISIONS = map(options, ("target", "route", "precision"))
-# A program fills in one, see pipeline/api; language models have a graph of their own.
+# A program fills in `live`, see pipeline/api; language models have a graph of their own.
 MODELS = [model for model in options("model") if model not in ("live", "causal_lm")]
 CAPTURES = [c for c in options("capture") if c != "none"]
 OF_TENSORRT = ("tensorrt", "tensorrt_bundle")
-# Those that lower what was compiled, and not the graph before.
+# Precisions that reduce the compiled artifact, not the graph before it.
 OF_COMPILERS = ("openvino", "openvino_direct", "coreml")
-# What a target makes of each precision it can honour: a file for each. TensorRT has no weights of fewer bits than their
-# operations compute in.
+# The wiring of a target has a file for each precision that it supports. In TensorRT, weights have the bits in which
+# their operations compute.
 LOWERED_BY = {"onnx": "cast", "coreml": "coreml", **dict.fromkeys(OF_TENSORRT, "engine")}
 REACHED = [(t, p) for t in TARGETS for p in PRECISIONS if p in options(f"wiring/{LOWERED_BY.get(t, 'ir')}")]
-# What is lowered after all else is there, and so has little to do with what came before.
+# Choices that reduce the finished artifact, and so hardly depend on the earlier stages.
 LOWERED = ("int8", "int8_weights", "int4_weights", "palette4", "palette6", "palette8")
 OF_IR = options("wiring/ir")
 
 
 def model_overrides(model: str) -> list[str]:
-    """A model, with what a user must say of it."""
+    """A model, with the overrides that it needs."""
     nameless = OmegaConf.is_missing(OmegaConf.load(CONF / "model" / f"{model}.yaml"), "name")
     return [f"model={model}", *NEEDED.get(model, []), *(["model.name=one_of_them"] if nameless else [])]
 
 
 def fitting(target: str, precision: str) -> list[str]:
-    """A target and a precision, with what the precision needs besides to be what the target can honour."""
+    """A target and a precision, with the other overrides that this pair needs."""
     four_bits = ["opset=21"] if (target, precision) == ("onnx", "int4_weights") else []
     return [f"target={target}", f"precision={precision}", *four_bits]
 
@@ -74,7 +74,7 @@ def fitting(target: str, precision: str) -> list[str]:
 def composed(*overrides: str) -> DictConfig:
     """The configuration without Hydra's own part, which nobody may change. Raises what Hydra raises.
 
-    As Hydra does it, and cached in between: choices are composed, then values are put in.
+    Works like Hydra, with a cache between: choices are composed, then values are set.
     """
     overrides = tuple(inputs.add_mapping(list(overrides)))
     parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -113,13 +113,13 @@ def stage(name: str, *overrides: str) -> Any:
 
 
 def shipped(tolerance: str) -> Any:
-    """The numbers of a shipped tolerance."""
+    """The values of a shipped tolerance."""
     return OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / f"{tolerance}.yaml"))
 
 
 @functools.cache
 def loader() -> ConfigLoaderImpl:
-    """Hydra's loader of the shipped YAMLs alone, which reads each once."""
+    """Hydra's loader of only the shipped YAMLs, which reads each once."""
     environment = {name: value for name, value in os.environ.items() if name != "DRYDOCK_CONF"}
     with (
         tempfile.TemporaryDirectory() as elsewhere,

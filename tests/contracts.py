@@ -1,4 +1,4 @@
-"""The kinds of import contract that import-linter does not bring itself; pyproject.toml says what each is to hold."""
+"""The kinds of import contract that import-linter does not have itself; pyproject.toml has the contracts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANY_FORMAT = "*"
 
 
 class Floors(LayersContract):
-    """Layers in which "*" stands for every room that has a `format.py` and is not named: a new format is held too."""
+    """Layers in which "*" means every other room with a `format.py`, so that the contract covers a new format."""
 
     def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
         layers = cast("list[Layer]", self.layers)
@@ -34,7 +34,7 @@ class Floors(LayersContract):
 
 
 class Unimported(Contract):
-    """Stages are imported by nobody: files in the rooms of `container` that are named like a YAML of `yamls`."""
+    """No module imports a stage: a file in the rooms of `container` with the name of a YAML of `yamls`."""
 
     container = fields.StringField()
     yamls = fields.StringField()
@@ -54,7 +54,7 @@ class Unimported(Contract):
 
 
 class Portable(Contract):
-    """Modules that import the standard library, one another and a few named packages, and nothing else."""
+    """Modules that import only the standard library, one another and a few named packages."""
 
     sources = fields.SetField(subfield=fields.ModuleExpressionField())
     allowed = fields.SetField(subfield=fields.StringField())

@@ -1,4 +1,4 @@
-"""From a module to what is made of it, each time by the stages; and what the files then say."""
+"""Conversions of a module by the stages, and readers of the resulting files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def opened(
     inputs: Mapping[str, Input] | None = None,
     dims: Mapping[str, Dim] = BATCH,
 ) -> Artifact:
-    """A file of another framework, opened as it is, in `folder`/opened."""
+    """A file of another framework as an artifact, in `folder`/opened."""
     stage = OpenFile(str(path), sha256, dict(names or {}), inputs and dict(inputs), dict(dims), []).settle(
         world(folder)
     )
@@ -54,7 +54,7 @@ def capture(how: str, net: nn.Module | Artifact, folder: Path, **interface: Any)
 
 
 def export(how: str, net: nn.Module | Artifact, folder: Path, *, opset: int = 18, **interface: Any) -> Artifact:
-    """The ONNX graph of a module by way of a capture, with its reference in `folder`/reference."""
+    """The ONNX graph of a module through a capture, with its reference in `folder`/reference."""
     program = capture(how, net, folder, **interface)
     if how == "export":
         return run_stage(ExportOnnx(opset, {}, False), program, folder / "graph")
@@ -91,12 +91,12 @@ def checked(artifact: Artifact, reference: Artifact, folder: Path) -> Artifact:
 
 
 def agrees(graph: Artifact, folder: Path) -> None:
-    """Checks a graph so, against the reference that was recorded in `folder`."""
+    """Checks a graph with these tolerances against the reference that was recorded in `folder`."""
     checked(graph, reference_in(folder), folder)
 
 
 def edited(graph: Artifact, folder: Path, change: Callable[[onnx.ModelProto], Any]) -> Artifact:
-    """A copy of an ONNX artifact with something done to it."""
+    """A copy of an ONNX artifact, changed by a function."""
     model = onnx_file.read(graph.file)
     change(model)
     folder.mkdir(parents=True)
@@ -105,30 +105,30 @@ def edited(graph: Artifact, folder: Path, change: Callable[[onnx.ModelProto], An
 
 
 def quantized(graph: Artifact, samples: Artifact, folder: Path, **settings: Any) -> Artifact:
-    """A graph in int8, as the stage makes it by default."""
+    """A graph in int8, with the stage's default settings."""
     return run_stage(shipped("quantize", **settings), {"graph": graph, "samples": samples}, folder)
 
 
 def compressed(graph: Artifact, folder: Path, *, samples: Artifact | None = None, **settings: Any) -> Artifact:
-    """A graph with weights in 8 bits, or as it is asked for."""
+    """A graph with weights in 8 bits, or by other settings."""
     inputs = {"graph": graph, **({"samples": samples} if samples else {})}
     return run_stage(compress_weights(**settings), inputs, folder)
 
 
 def compress_weights(**settings: Any) -> Stage:
-    """The stage: 8 bits, or what precision=int4_weights has; any setting otherwise."""
+    """The stage with 8 bits or the settings of precision=int4_weights, and any other setting."""
     four = str(settings.get("mode", "")).startswith("int4")
     blocks = {"group_size": 64, "ratio": 1.0, "all_layers": False} if four else {}
     return shipped("compress_weights", **{**blocks, **settings})
 
 
 def made_of(artifact: Artifact, source: Artifact, stage: str = "quantize") -> Artifact:
-    """An artifact as the runner hands it to a stage: with where it comes from."""
+    """An artifact as the runner passes it to a stage: with its origin."""
     return replace(artifact, origin=Origin(stage, lambda: source))
 
 
 def provenance(artifact: Artifact) -> dict[str, Any]:
-    """What an artifact's own file says of it."""
+    """The record in an artifact's own file."""
     if artifact.kind == ONNX:
         properties = onnx.load(artifact.file, load_external_data=False).metadata_props
         entries = {p.key.removeprefix("drydock."): p.value for p in properties}

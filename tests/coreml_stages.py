@@ -1,4 +1,4 @@
-"""The stages that make Core ML packages and compress them, as their YAML has them."""
+"""The stages that convert to Core ML and compress packages, with the settings of their YAML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL = {"weight_threshold": 0}  # small weights count too
 
 
 def compile_coreml(**settings: Any) -> Any:
-    """The stage; `edits` may be those alone that there are."""
+    """The stage; `edits` needs only the edits that are used."""
     if isinstance(edits := settings.get("edits"), dict):
         settings["edits"] = Edits(**{**vars(NOTHING), **edits})
     return shipped("compile_coreml", **settings)

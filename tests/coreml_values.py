@@ -1,7 +1,7 @@
-"""A pytest plugin: coremltools' own tests, which state what Core ML answers, asked of our evaluator in its place.
+"""A pytest plugin: runs coremltools' own tests, which state what Core ML answers, on our evaluator instead.
 
-coremltools' wheel has them, and runs them where Core ML is. Here, what would ask Core ML asks the evaluator, and what
-says that there is no Core ML says that there is. Nothing else of coremltools is touched.
+coremltools' wheel contains the tests, which normally run only with Core ML. Here, calls of Core ML go to the evaluator,
+and the check whether Core ML exists says yes. Nothing else of coremltools is changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# coremltools/converters/mil/testing_reqs.py: ML Programs alone, of every opset, in float32 too.
+# coremltools/converters/mil/testing_reqs.py: only ML Programs, of every opset, in float32 too.
 ENVIRONMENT = {
     "PYMIL_TEST_TARGETS": "mlprogram",
     "INCLUDE_MIL_FP32_UNIT_TESTS": "1",
@@ -23,12 +23,12 @@ ENVIRONMENT = {
     "TQDM_DISABLE": "1",
 }
 MACOS = (26, 0)  # the newest: tests are skipped for what older ones had wrong
-# How far an answer in float16 may be off, relative to the largest wanted. coremltools' own tests allow half a unit.
+# The largest error of an answer in float16, relative to the largest expected one. coremltools' tests allow half a unit.
 HALF = 5e-3
 
 FLOAT16 = "7.899 is what float16 makes of 7.9"
 UNDEFINED = "an index that has no place: refused, as the documentation leaves it undefined"
-# What states values that the evaluator does not give: the operators, the tests by a part of their id, and why.
+# Tests that state values which the evaluator does not give: the operators, the tests by a part of their id, and why.
 EXCEPTIONS = (
     (
         "random_*",
@@ -41,7 +41,7 @@ EXCEPTIONS = (
     ("gather*, scatter*", "*/test_scatter_gather.py::*invalid_indices*", UNDEFINED),
 )
 
-_operators: set[str] = set()  # the operators of what one test has asked
+_operators: set[str] = set()  # the operators of the programs of one test
 
 
 def pytest_addoption(parser):
@@ -79,7 +79,7 @@ def _function(model):
 
 
 def _predict(self, data, state=None):
-    """What Core ML would answer, as MLModel.predict has it."""
+    """Core ML's answer in the form of MLModel.predict, from the evaluator."""
     from stages.coreml.mil import evaluate
 
     _operators.add(self.function_name or "main")
@@ -106,14 +106,14 @@ def _as_feature(feature, value):
 
 
 def _as_coreml_has_it(value):
-    """A label alone, and a number as an array of one element."""
+    """A label as it is, and a number as an array of one element."""
     if isinstance(value, np.ndarray) and not value.shape:
         return value.item() if value.dtype.kind == "U" else value.reshape(1)
     return value
 
 
 def _compare_by(compare):
-    """coremltools' comparison; of what computes in float16 by HALF."""
+    """coremltools' comparison; by HALF for programs that compute in float16."""
 
     def compared(mlmodel, input_key_values, expected_outputs, dtype="fp32", atol=1e-4, rtol=1e-5, **more):
         function = _function(mlmodel)[1]
@@ -132,7 +132,7 @@ def _name(item):
 
 
 def pytest_collection_modifyitems(config, items):
-    """So many of each test function, float32 before float16."""
+    """Limits the number of tests for each function, float32 before float16."""
     draws = random.Random(config.getoption("seed"))
     functions = {}
     for item in items:

@@ -1,4 +1,4 @@
-"""A decoder of one block with a cache, small enough to be read, and the faults that are made in such."""
+"""A decoder of one block with a cache, small enough to read, and typical faults of decoders."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ class Decoder(nn.Module):
         return torch.cat([one * angle.cos() - other * angle.sin(), other * angle.cos() + one * angle.sin()], -1)
 
     def joined(self, past: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        """The cache with what is new."""
+        """The cache with the new keys and values."""
         both = (new, past) if self.fault == "cache joined in the wrong order" else (past, new)
         return torch.cat(both, 2)

@@ -1,4 +1,4 @@
-"""A decoder with a cache in few lines, of spread-out weights, for tests of what is made of such."""
+"""A decoder with a cache in few lines, with spread-out weights, for tests of conversions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RETURNED = {
 
 
 class Decoder(nn.Module):
-    """Learned positions, attention over all tokens before that are no padding, logits and the cache."""
+    """Learned positions, attention over all earlier tokens except padding, logits and the cache."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Decoder(nn.Module):
 
 
 def facts(generation: Generation = GENERATION) -> dict[str, Any]:
-    """What `load_causal_lm` and `record_reference` say of it."""
+    """The facts of `load_causal_lm` and `record_reference` about it."""
     dims = {"batch": (1, 2, 4), "sequence": (1, 3, 8), "past": (0, 5, 24)}
     return {
         **generation.facts,
@@ -95,17 +95,17 @@ def facts(generation: Generation = GENERATION) -> dict[str, Any]:
 
 
 def module(seed: int = 0) -> Artifact:
-    """As `set_eval` hands it on."""
+    """The decoder as an artifact of `set_eval`."""
     return Artifact(Kind.MODULE, live=Decoder(seed).eval().requires_grad_(False), facts=facts())
 
 
 def record_inputs() -> dict[str, Artifact]:
-    """What tokens are recorded of."""
+    """The inputs of `record_tokens`."""
     return {"module": module(), "reference": Artifact(Kind.REFERENCE, facts=facts())}
 
 
 def mid_text(rows: int, new: int, before: int) -> dict[str, Any]:
-    """Inputs in the middle of a text, drawn with a fixed seed; the first row is filled up on the left."""
+    """Inputs in the middle of a text, drawn with a fixed seed; the first row is padded on the left."""
     import numpy as np
 
     drawn = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def mid_text(rows: int, new: int, before: int) -> dict[str, Any]:
 
 
 def onnx_file(folder: Path, seed: int = 0) -> Path:
-    """Its ONNX graph, by a trace, which takes a tenth of the time of a capture."""
+    """Its ONNX graph by a trace, which takes a tenth of torch.export's time."""
     inputs = {n: torch.from_numpy(v) for n, v in mid_text(2, 3, 5).items()}
     axes = {n: {i: str(d) for i, d in enumerate(s) if not isinstance(d, int)} for n, (s, _) in SHAPES.items()}
     axes |= {n: {0: "batch", 2: "all"} for n in PRESENT}
@@ -140,7 +140,7 @@ def onnx_file(folder: Path, seed: int = 0) -> Path:
 
 
 def words(folder: Path, *, tied: bool) -> Artifact:
-    """A table of 96 rows, a square matrix, and a head that is the table where they are tied."""
+    """A table of 96 rows, a square matrix, and a head, which is the table if they are tied."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper

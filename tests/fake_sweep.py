@@ -1,4 +1,4 @@
-"""A sweep's folder as its jobs would leave it, without the work: one of every way to end, and every measure."""
+"""A sweep's folder as its jobs would leave it, without the work: with every kind of end, and every measure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def outcome(name: str, how: str, seconds: float, key: str, digest: str | None, *
 
 
 def parity(*errors: float) -> dict[str, Any]:
-    """What a check notes."""
+    """The notes of a check."""
     cases = [{"shape": f"{i + 1}x3", "max_rel": error} for i, error in enumerate(errors)]
     return {"parity": {"against": "the PyTorch model", "cases": cases}, "says": f"worst {max(errors)}"}
 
@@ -31,7 +31,7 @@ def parity(*errors: float) -> dict[str, Any]:
 def benchmark(
     p50: float, *, by: str = "openvino", spread: float = 0.02, tail: float = 1.2, eager: float = 0.02
 ) -> dict[str, Any]:
-    """What a benchmark notes; the p99 is `tail` times the p50, and `eager` is the spread of eager PyTorch."""
+    """The notes of a benchmark; the p99 is `tail` times the p50, and `eager` is the spread of eager PyTorch."""
 
     def figures(p50: float, spread: float, tail: float) -> dict[str, Any]:
         times = {"p50_ms": p50, "p90_ms": 1.1 * p50, "p99_ms": tail * p50, "to_first_answer_ms": 1e3}
@@ -43,7 +43,7 @@ def benchmark(
 
 
 def evaluation(value: float, drop: float) -> dict[str, Any]:
-    """What an evaluation notes."""
+    """The notes of an evaluation."""
     return {"evaluation": {"metric": "top1", "value": value, "of_the_model": value + drop, "drop": drop}}
 
 

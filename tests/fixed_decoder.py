@@ -1,4 +1,4 @@
-"""The decoder of `decoders` with a cache of a set length, its Core ML packages, and faults planted in these."""
+"""The decoder of `decoders` with a cache of a fixed length, its Core ML packages, and faults planted in them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GENERATION = replace(
 
 
 class Fixed(decoders.Decoder):
-    """Keys and values are written at `position`, and nobody sees those behind."""
+    """Writes keys and values at `position`; those behind are masked."""
 
     def forward(self, input_ids: Any, position: Any, *past: Any) -> Any:
         places = position + torch.arange(input_ids.shape[1])
@@ -50,7 +50,7 @@ class Fixed(decoders.Decoder):
 
 
 def package(folder: Path, compute: str = "float32", **settings: Any) -> Artifact:
-    """Its package, the cache still inputs and outputs; the reference is in `folder`/reference."""
+    """Its package, with the cache as inputs and outputs; the reference is in `folder`/reference."""
     outputs = ["logits", *(f"{n}_new" for n in NAMES)]
     program = conversions.capture("trace", Fixed(), folder, inputs=INPUTS, dims=DIMS, outputs=outputs)
     converted = conversions.coreml(program, folder / "package", compute=compute, **settings)
@@ -68,7 +68,7 @@ def folder_of(artifact: Artifact, folder: Path) -> Artifact:
 
 
 def changed(artifact: Artifact, folder: Path, change: Callable[[Any], None]) -> Artifact:
-    """A package with something done to the operations of its program."""
+    """A package whose operations a function has changed."""
     shutil.copytree(artifact.folder, folder)  # type: ignore[arg-type]
     (folder / "model.mlpackage").chmod(0o755)
     spec = package_files.spec_of(folder / "model.mlpackage")
@@ -82,11 +82,13 @@ def changed(artifact: Artifact, folder: Path, change: Callable[[Any], None]) -> 
 
 
 def written_one_on(block: Any) -> None:
-    """The cache is written one place behind the token's."""
+    """Writes the cache one position after the token's."""
     constant = next(op for op in block.operations if op.type == "const" and _is_one(op))
     sums = [op for op in block.operations if op.type == "add" and "position" in _read(op)]
     counted = {o.name for op in block.operations if op.type == "range_1d" for o in op.outputs}
-    ends = [op for op in sums if not counted & {*_read(op)}]  # where the slice ends; the other says where tokens stand
+    ends = [
+        op for op in sums if not counted & {*_read(op)}
+    ]  # the end of the slice; the other input has the positions of tokens
     later = type(ends[0])()
     later.CopyFrom(ends[0])
     later.outputs[0].name = "one_on"
@@ -101,7 +103,7 @@ def written_one_on(block: Any) -> None:
 
 
 def masked_one_short(block: Any) -> None:
-    """A token does not see itself."""
+    """Masks a token from itself."""
     (compared,) = (op for op in block.operations if op.type == "less_equal")
     compared.type = "less"
 

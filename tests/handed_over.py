@@ -1,4 +1,4 @@
-"""What is handed over, checked where nothing can be imported but what a device has."""
+"""Checks delivered files where only the modules of a device can be imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stages.checking.check import Check
 
 
 def recorded(artifact: Artifact, reference: Artifact, folder: Path, *, precision="fp32", compute="float32") -> Artifact:
-    """An artifact that passed its check, with the record that the runner gives it."""
+    """An artifact that passed its check, with the record that the runner sets."""
     stage = Check(compute, {}, [], tolerance(precision), False)
     claims = run_stage(stage, {"artifact": artifact, "reference": reference}, folder / "check").notes["claims"]
     record = {"model": "net", "drydock": "0.1.0", "kind": str(artifact.kind), "facts": dict(artifact.facts)}
@@ -29,14 +29,14 @@ def recorded(artifact: Artifact, reference: Artifact, folder: Path, *, precision
 
 
 def signed(folder: Path) -> None:
-    """Writes what the files hash to now, as a delivery does."""
+    """Writes the present digests of the files, as a delivery does."""
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name != "artifact.json"}
     document = json.loads((folder / "artifact.json").read_text())
     (folder / "artifact.json").write_text(json.dumps({**document, "files": sorted(files), "sha256": files}))
 
 
 def device(folder: Path, *modules: str) -> Path:
-    """A place to import from that has these and what they carry with them, as an environment of theirs alone has."""
+    """A folder to import from that has only these modules and their own dependencies."""
     folder.mkdir(exist_ok=True)
     for module in modules:
         spec = importlib.util.find_spec(module)
@@ -47,7 +47,7 @@ def device(folder: Path, *modules: str) -> Path:
 
 
 def python(place: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs code where nothing can be imported but the standard library and what lies in a folder."""
+    """Runs code where only the standard library and the modules of a folder can be imported."""
     start = f"import sys; sys.path.insert(0, {str(place)!r}); {code}"
     command = [sys.executable, "-I", "-S", "-c", start, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=place.parent, timeout=100)

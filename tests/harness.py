@@ -35,7 +35,7 @@ BATCH = {"batch": Dim(1, 2, 8)}
 NOTHING_IGNORED = Ignored([], [], [])
 BATCH_SEQ = {"batch": Dim(1, 2, 8), "seq": Dim(2, 4, 16)}
 
-# What the YAML of a stage leaves to the choice of a model, a target, a precision or another stage.
+# Settings that the YAML of a stage takes from a model, a target, a precision or another stage.
 CHOICES = {
     "model": {
         "quantization": None,
@@ -53,7 +53,7 @@ _RECORDED: dict[Path, Artifact] = {}
 
 
 def shipped(name: str, **settings: Any) -> Any:
-    """A stage as its YAML has it, but for the settings that are given."""
+    """A stage with the settings of its YAML, except the given ones."""
     yaml: Any = OmegaConf.load(CONF / "stage" / f"{name}.yaml")
     stage = find_stage(yaml["_target_"])
     others = [f.name for f in dataclasses.fields(stage) if f.name not in settings]
@@ -66,12 +66,12 @@ def shipped(name: str, **settings: Any) -> Any:
 
 
 def run_stage(stage: Stage, inputs: Artifact | Mapping[str, Artifact], folder: Path) -> Artifact:
-    """What the runner does about one stage, and what it takes for granted, asserted.
+    """Runs one stage as the runner does, and asserts what the runner relies on.
 
     Args:
         stage: The stage.
-        inputs: Port name to artifact, or the first port's alone.
-        folder: Where the result goes; made here. Its files are read-only afterwards, as the store's are.
+        inputs: Port name to artifact, or only the first port's artifact.
+        folder: The folder of the result; made here. Its files are read-only afterwards, as in the store.
     """
     assert stage.problems() == []
     ports = {next(iter(stage.ports())): inputs} if isinstance(inputs, Artifact) else dict(inputs)
@@ -118,12 +118,12 @@ def world(folder: Path) -> ThisMachine:
 
 
 def tolerance(precision: str) -> Tolerance:
-    """The tolerance that ships for a precision: a test with it proves the numbers that users get."""
+    """The shipped tolerance of a precision, so that a test proves the numbers that users get."""
     return Tolerance(**OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / f"{precision}.yaml")))  # type: ignore[arg-type]
 
 
 def module(net: nn.Module) -> Artifact:
-    """A module as `set_eval` hands it on."""
+    """A module as an artifact of `set_eval`."""
     return Artifact(Kind.MODULE, live=net.eval().requires_grad_(False))
 
 
@@ -138,7 +138,7 @@ def record(
     seed: int = 0,
     effort: str = "quick",
 ) -> Artifact:
-    """The reference of a module, or of an artifact that stands for one."""
+    """The reference of a module, or of an artifact in its place."""
     model = net if isinstance(net, Artifact) else module(net)
     stage = RecordReference(
         inputs and dict(inputs), dims and dict(dims), outputs, call, None, False, None, [], seed, effort, None, 16
@@ -148,5 +148,5 @@ def record(
 
 
 def reference_in(folder: Path) -> Artifact:
-    """The reference that `capture` and `export` recorded on their way."""
+    """The reference that `capture` and `export` recorded in a folder."""
     return _RECORDED[folder / "reference"]

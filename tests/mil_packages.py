@@ -1,4 +1,4 @@
-"""Core ML packages that tests save: small programs of coremltools' builder and of its converter."""
+"""Core ML packages for tests: small programs of coremltools' builder and of its converter."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def converted(net: nn.Module, *shapes: tuple[int, ...], **more: Any) -> Any:
 
 
 def traced(net: nn.Module, path: Path, *shapes: tuple[int, ...], **more: Any) -> Path:
-    """The same, saved."""
+    """The saved package of a traced module."""
     converted(net, *shapes, **more).save(str(path))
     return path
 
 
 def stored_weights(path: Path) -> dict[str, np.ndarray]:
-    """A package whose outputs are its weights, each stored in another way, and what they are."""
+    """A package whose outputs are its weights, each stored in another way, and their values."""
     quiet()
     from coremltools.converters.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil import types
@@ -108,7 +108,7 @@ def stored_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def nested_blocks(path: Path) -> Path:
-    """Doubles x until its sum is 100 or more, then adds or subtracts 1, as a second input says."""
+    """Doubles x until its sum is 100 or more, then adds or subtracts 1, depending on a second input."""
     quiet()
     from coremltools.converters.mil import Builder as mb  # noqa: N813
 
@@ -131,7 +131,7 @@ def nested_blocks(path: Path) -> Path:
 
 
 def stateful(path: Path) -> Path:
-    """Makes a state hold it and x, then twice that, and returns what it holds."""
+    """Adds x to a state, then doubles the state, and returns it."""
     quiet()
     from coremltools.converters.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil import types

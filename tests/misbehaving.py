@@ -1,4 +1,4 @@
-"""Stages that do to their process what native compilers do, in a module that the worker can import too."""
+"""Stages that crash, hang or exhaust their process like native compilers, in a module that the worker can import."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stages.openvino.format import OPENVINO
 
 
 class Unpicklable(Exception):
-    """As vendors' often are: it cannot be made again from its message."""
+    """An error that cannot be built again from its message, as many vendors' errors."""
 
     def __init__(self, code: int, handle: Any) -> None:
         super().__init__(f"code {code}")
@@ -32,10 +32,10 @@ class Unpicklable(Exception):
 
 @dataclass(frozen=True)
 class Isolated(Stage):
-    """Does what it is told, then writes who it was.
+    """Calls a function, then writes its process number.
 
     Args:
-        doing: The name of a function of this module, and what it is called with after the folder.
+        doing: The name of a function of this module, and its arguments after the folder.
     """
 
     doing: str = "nothing"
@@ -53,7 +53,7 @@ class Isolated(Stage):
 
 @dataclass(frozen=True)
 class AsksWhatItIsMadeOf(Isolated):
-    """As a check that compares layers does."""
+    """Opens its input's source, as a check that compares layers does."""
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({OPENVINO})}
 
@@ -70,10 +70,10 @@ class AsksWhatItIsMadeOf(Isolated):
 
 @dataclass(frozen=True)
 class DiesOf(Stage):
-    """Dies of a graph that has an operator, as OpenVINO's reader did of STFT.
+    """Crashes at a graph with a certain operator, as OpenVINO's reader did at STFT.
 
     Args:
-        operator: Which.
+        operator: The operator.
     """
 
     operator: str
@@ -96,7 +96,7 @@ class DiesOf(Stage):
 
 @dataclass(frozen=True)
 class AsksBackToTheFirst(AsksWhatItIsMadeOf):
-    """As a check that compares with the module does."""
+    """Follows the origins back to the first stage, as a check that compares with the module does."""
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         facts, source = [], inputs["model"]
@@ -131,7 +131,7 @@ def hang(folder: Path) -> None:
 
 
 def hang_with_a_child(folder: Path) -> None:
-    """Writes the process numbers of itself and of what it started beside the store."""
+    """Writes the process numbers of itself and of its child beside the store."""
     child = subprocess.Popen(["sleep", "600"])
     path = folder.parents[2] / "pids"
     path.with_suffix(".tmp").write_text(f"{os.getpid()} {child.pid}")
@@ -147,7 +147,7 @@ def grow(folder: Path) -> None:
 
 
 def only_once(folder: Path, calls: list[int] = []) -> None:  # noqa: B006
-    """Crashes in every process but one that is new."""
+    """Crashes in every process except a new one."""
     calls.append(0)
     if len(calls) > 1:
         segfault(folder)

@@ -1,4 +1,4 @@
-"""Models small enough to be made in code, and a factory of none. What imports this imports torch alone."""
+"""Small models, and a factory that returns no module. This module imports only torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TwoOutputs(TinyConv):
 
 
 class FixedBatch(nn.Module):
-    """Works for a batch of two and for no other."""
+    """Works only for a batch of two."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,21 +46,21 @@ class FixedBatch(nn.Module):
 
 
 class FrozenBatch(FixedBatch):
-    """Works for every batch, but a capture freezes the one that it is shown."""
+    """Works for every batch, but a capture freezes the batch of its example."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(x.reshape(int(x.shape[0]), -1))
 
 
 class ValueBranch(FixedBatch):
-    """Takes one of two ways, depending on the values it is given."""
+    """Takes one of two branches, depending on the input's values."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(x) if x.sum() > 0 else -self.head(x)
 
 
 class GraphBranch(FixedBatch):
-    """The same with torch.cond, which a graph can hold: its two ways are subgraphs of a node."""
+    """A branch on values with torch.cond, which a graph can contain: its two branches are subgraphs of a node."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cond(x.sum() > 0, lambda v: self.head(v), lambda v: -self.head(v), (x,))
@@ -78,14 +78,14 @@ class Attention(nn.Module):
 
 
 class WritesIntoItsInput(FixedBatch):
-    """Normalises in place, as many a model's first line does."""
+    """Normalises its input in place, as the first line of many models does."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(x.sub_(0.5).div_(0.25))
 
 
 class Dies(FixedBatch):
-    """Ends its process when it is asked, as a crash in native code would, with a word to stderr."""
+    """Ends its process in forward, as a crash in native code would, with a word on stderr."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         os.write(2, b"no more memory for the likes of you\n")
@@ -93,7 +93,7 @@ class Dies(FixedBatch):
 
 
 class Chatty(FixedBatch):
-    """Says something to stdout, from Python and from below it, whenever it is asked."""
+    """Prints to stdout in each forward, from Python and from native code."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         print("hello")
@@ -102,7 +102,7 @@ class Chatty(FixedBatch):
 
 
 class Unpicklable(FixedBatch):
-    """Holds what no pickle can."""
+    """Has an attribute that cannot be pickled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,5 +120,5 @@ class Bessel(FixedBatch):
 
 
 def not_a_module() -> dict[str, int]:
-    """A factory that returns something else."""
+    """A factory that returns no module."""
     return {}

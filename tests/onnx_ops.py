@@ -1,4 +1,4 @@
-"""A package of a user's: an operator of its own, a model that calls it, and translations to ONNX for both exporters."""
+"""A user's package: an operator, a model that calls it, and translations to ONNX for both exporters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _(x: torch.Tensor, y: torch.Tensor, k: float) -> torch.Tensor:
 
 
 class ScaleAdd(nn.Module):
-    """Calls the operator twice, and one of torch's that no exporter knows if it is told to."""
+    """Calls the operator twice and, if set, an operator of torch that no exporter knows."""
 
     def __init__(self, bessel: bool = False) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def symbolic_raises(g, x, y, k):
 
 
 class LeftCustom(nn.Module):
-    """Asks for a node that only a runtime with a kernel of its own can run."""
+    """Exports to a node that only a runtime with a kernel for it can run."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + torch.onnx.ops.symbolic("drydock.test::ScaleAdd", (x,), {}, dtype=x.dtype, shape=x.shape, version=1)

@@ -1,4 +1,4 @@
-"""A package of a user's: for OpenVINO, a rule for an operator of PyTorch's side, and an operation of its own."""
+"""A user's package for OpenVINO: a conversion rule for a PyTorch operator, and an operation of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _scale_add(context):
     return opset15.add(opset15.multiply(x, opset15.constant(np.float32(k))), y).outputs()
 
 
-# The same rule for what torch.export calls it and for what torch.jit does.
+# The same rule under the names of torch.export and of torch.jit.
 exported = ConversionExtension("drydock_test.scale_add.default", _scale_add)
 traced = ConversionExtension("drydock_test::scale_add", _scale_add)
 

@@ -1,4 +1,4 @@
-"""The pages as a person reads them: blocks of commands, and the reason beside one that no test runs."""
+"""The blocks of commands in the pages, and the reasons why no test runs some of them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Block:
     """A block of a page.
 
     Args:
-        page: Where it stands.
-        line: Its first line there, from 1.
-        language: What stands behind the fence; "" for a plain or an indented block.
-        text: Its lines, without what all are indented by.
-        reason: Why no test runs it, by the comment above it; None without one.
+        page: The page.
+        line: The number of its first line, from 1.
+        language: The word after the fence; "" for a plain or an indented block.
+        text: Its lines, without their common indentation.
+        reason: Why no test runs it, from the comment above it; None without one.
     """
 
     page: Path
@@ -40,7 +40,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """Its commands, without prompts: all lines of a block of bash, otherwise those that begin as one does."""
+        """Its commands: all lines of a block of bash, or in other blocks the lines that begin like a command."""
         lines = [line for line in whole(self.text) if line.strip()]
         if self.language != "bash":
             lines = [line.removeprefix("$ ") for line in lines if COMMAND.match(line)]
@@ -51,7 +51,7 @@ class Block:
 
 
 def whole(text: str) -> Iterator[str]:
-    """Lines of a shell, each with what it goes on with: after a backslash, or up to the end of what it reads."""
+    """Commands of a shell, each with its continuation lines: after a backslash, or up to the end of a here-document."""
     lines = iter(text.replace("\\\n", " ").splitlines())
     for line in lines:
         if ends := HERE.search(line):

@@ -1,4 +1,4 @@
-"""What is in the files that torch writes, and an object whose pickle runs a command."""
+"""Readers of torch's files, and an object whose pickle runs a command."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def archived(path: Path) -> dict[str, bytes]:
 
 
 def tells_where(path: Path) -> list[str]:
-    """The entries of a file that torch wrote which hold a path of this machine."""
+    """The entries of a file of torch's that contain a path of this machine."""
     folders = [str(place).encode() for place in (sys.prefix, sys.base_prefix, Path.cwd(), Path(__file__).parent)]
     return [name for name, record in archived(path).items() if any(folder in record for folder in folders)]
 
 
 class Canary:
-    """Pickled, it makes a file when it is loaded by anything that runs what a pickle asks for."""
+    """Its pickle makes a file when it is loaded by a reader that runs the calls of a pickle."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -19,7 +19,7 @@ LAYOUT = ["tests/test_layout.py"]  # a second; conf/, stages/ and tests/ name th
 
 
 def changed(root: Path, base: str | None) -> tuple[str, list[str]]:
-    """What to compare with, and the files that differ from it: in commits, in the index, on disk, or untracked.
+    """The commit to compare with, and the files that differ from it: in commits, in the index, on disk, or untracked.
 
     Args:
         root: A git checkout.
@@ -41,7 +41,7 @@ def changed(root: Path, base: str | None) -> tuple[str, list[str]]:
 
 
 def chosen(root: Path, files: Iterable[str]) -> dict[str, str]:
-    """The tests that a change calls for, each with the file that calls for it; a folder stands for all in it.
+    """The tests for a change, each with the changed file that it is for; a folder means all its tests.
 
     Args:
         root: The checkout.
@@ -57,12 +57,12 @@ def chosen(root: Path, files: Iterable[str]) -> dict[str, str]:
 
 
 def texts(root: Path) -> dict[str, str]:
-    """What each file of tests says, by its path."""
+    """The text of each test file, by its path."""
     return {str(p.relative_to(root)): p.read_text() for p in sorted((root / "tests").rglob("test_*.py"))}
 
 
 def called_by(root: Path, file: str, tests: dict[str, str]) -> list[str]:
-    """The tests that a change of one file calls for. Arguments as for `chosen`, and what `texts` gives."""
+    """The tests for a change of one file. Arguments as for `chosen`, and the result of `texts`."""
     top, _, rest = file.partition("/")
     if file in CONTRACT | SETUP:
         return ["tests"]
@@ -119,7 +119,7 @@ def _existing(root: Path, paths: list[str]) -> list[str]:
 
 
 def _git(root: Path, *args: str) -> str:
-    """What git prints; nothing where it fails."""
+    """The output of git; empty where it fails."""
     done = subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 

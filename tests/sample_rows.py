@@ -1,4 +1,4 @@
-"""What a source of samples gives, for models of a few interfaces, and what identifies it."""
+"""The rows of a source of samples, for models of a few interfaces, and the source's identity."""
 
 from __future__ import annotations
 

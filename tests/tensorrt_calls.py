@@ -1,7 +1,7 @@
-"""Finds every use of TensorRT's Python API in source code, and holds it to what the genuine bindings have.
+"""Finds every use of TensorRT's Python API in source code, and compares it with the genuine bindings.
 
-Types are followed as far as the code's own annotations and the bindings' signatures say them: `builder: trt.Builder`,
-so `builder.create_network(…)` is an INetworkDefinition. A name of the API on something of no known type is told too.
+Types follow from the code's own annotations and the bindings' signatures: `builder: trt.Builder`, so
+`builder.create_network(…)` is an INetworkDefinition. A name of the API on an object of unknown type is reported too.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MODULE = "the module"
-# pybind11 names what it had not met yet when it wrote the signature by its C++ name.
+# In signatures, pybind11 uses the C++ name of a class that it had not registered yet.
 ALIASES = {"nvonnxparser::IParserError": "ParserError"}
-# Names of the API that other things have as well.
+# Names of the API that other classes have as well.
 COMMON = {"name", "shape", "dtype", "data", "logger", "code", "write", *dir(list), *dir(dict)}
 
 

@@ -41,7 +41,7 @@ def spoiled(digits: Folder) -> subprocess.CompletedProcess[str]:
 
 
 def notes(stderr: str) -> dict[str, dict[str, object]]:
-    """What each stage of a run told, by its name, from run.json."""
+    """The notes of each stage of a run, by its name, from run.json."""
     (line,) = [line for line in stderr.splitlines() if line.startswith("record ")]
     return {s["name"]: s["notes"] for s in json.loads(Path(line.split(maxsplit=1)[1]).read_text())["stages"]}
 

@@ -74,7 +74,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def contracts(copy: Path) -> str:
-    """What is said of the contracts, in one line."""
+    """The result of the import contracts, in one line."""
     return run(copy, "lint-imports")
 
 

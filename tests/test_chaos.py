@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is left of
 
 
 def campaign(names, before=""):
-    """What trials found wrong, how many there were, and how many faults struck."""
+    """The errors that trials found, the number of trials, and the number of faults that struck."""
     command = [sys.executable, "-c", before + CAMPAIGN.format(names=names)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -128,7 +128,7 @@ def lowered(kind: Kind, precision: str) -> dict[str, Kind]:
 
 
 def after(target: str, precision: str) -> dict[str, Kind]:
-    """What follows the graph, or the program."""
+    """The stages after the graph, or after the program."""
     kind = {"openvino": OPENVINO, "coreml": COREML}.get(target.partition("_")[0], ONNX)
     compiled = dict.fromkeys(("compile", "check_compile"), kind)
     first = compiled if kind != ONNX else CAST if precision in ("fp16", "bf16") else {}

@@ -195,7 +195,7 @@ def choices_for(place, key=""):
 
 
 def cause_of_refusal(*overrides: str) -> BaseException | None:
-    """What OmegaConf found wrong, where Hydra says only which override it could not merge."""
+    """OmegaConf's error, where Hydra only names the override that it could not merge."""
     with pytest.raises(ConfigCompositionException) as caught:
         composed(*overrides)
     return caught.value.__cause__

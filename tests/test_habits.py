@@ -1,4 +1,4 @@
-"""What a forge, an editor and git read of this repository agrees with what `make` does."""
+"""The files for GitHub, editors and git agree with what `make` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""17 architectures to the folders that onnxruntime-genai and openvino_genai load, each held to `generate`'s tokens."""
+"""17 architectures as folders for onnxruntime-genai and openvino_genai, compared with `generate`'s tokens."""
 
 import json
 

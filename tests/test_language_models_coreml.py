@@ -1,4 +1,4 @@
-"""The architectures to stateful Core ML packages, each held to `generate`'s tokens and logits by our evaluator."""
+"""The architectures as stateful Core ML packages, compared with `generate`'s tokens and logits by our evaluator."""
 
 import json
 

@@ -25,7 +25,7 @@ LONGEST, FULLEST = 400, 25
 
 
 def written_keys(yaml):
-    """The keys that a YAML itself writes, whatever its defaults bring."""
+    """The keys that a YAML writes itself, without those of its defaults."""
     return {str(k) for k in OmegaConf.load(CONF / yaml)} - {"defaults"}
 
 

@@ -53,7 +53,7 @@ class Project:
         return done.stdout + done.stderr
 
     def misses(self) -> dict[str, str]:
-        """What a run would build of what is stored, and why."""
+        """The stages that a run would build, and why."""
         rows: list[tuple[str, str]] = re.findall(r"^(\w+) +miss *(.*)$", self.run("plan=true"), re.MULTILINE)
         return {name: why for name, why in rows if name in STORED}
 
@@ -137,5 +137,5 @@ def test_a_changed_line_costs_exactly_the_stages_that_use_it(project: Project, f
 
 
 def line(file: str) -> tuple[str, str]:
-    """What is put in the place of what."""
+    """An old text and its replacement, which adds a line to a file."""
     return ("{", '{"X": 1, ') if file.endswith(".json") else ("import annotations\n", "import annotations\n_X = 1\n")

@@ -1,4 +1,4 @@
-"""What an earlier version handed over is read, and made again the same; see tests/before_rooms/README.md."""
+"""Artifacts of an earlier version are read, and reproduced; see tests/before_rooms/README.md."""
 
 from __future__ import annotations
 

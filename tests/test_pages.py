@@ -29,7 +29,7 @@ PLANNED = sorted({c for b in BLOCKS if b.language != "bash" and not b.reason for
 
 
 def by_whom(block: Block, command: str) -> str | None:
-    """What runs a command of a block without a reason; None for nothing."""
+    """What runs a command of a block without a reason, such as "a plan"; None where nothing does."""
     program = command.split()
     if block.language == "bash":
         return "this file" if block.page in RUN_HERE else "tests of the page" if block.page in RUN_ELSEWHERE else None
@@ -70,7 +70,7 @@ def test_a_symptom_quotes_words_that_a_message_has() -> None:
 
 
 def refused(spelling: str) -> str:
-    """What to type in the place of a spelling that is gone, by the message that it gets."""
+    """What to type instead of an old spelling, from its message."""
     group, _, option = spelling.partition("=")
     if now := RENAMED.get(f"{group}/{option}"):
         return now

@@ -249,7 +249,7 @@ def plain(path: Path, store: Path) -> None:
 
 
 def with_a_store(path: Path, store: Path) -> None:
-    """With a store that knows it, which whoever unpacked both owns as well, and that the run names as its own."""
+    """With a store that knows the run: both come from a download, and the run names the store as its own."""
     run = json.loads(path.read_text())
     run["config"]["store"] = str(path.parent / "store")
     path.write_text(json.dumps(run))

@@ -50,7 +50,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 class Outcome:
-    """What a sweep left: run.json of each job, by what its experiment is called."""
+    """The result of a sweep: the run.json of each job, by the name of its experiment."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""target=tensorrt from the command line: refused where there is no GPU, delivered where the doubles stand for one."""
+"""target=tensorrt from the command line: refused without a GPU, delivered with the doubles."""
 
 from __future__ import annotations
 

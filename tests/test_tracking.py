@@ -43,7 +43,7 @@ def track(shop: Shop, to: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 def logged(folder: Path, experiment: str = "drydock") -> dict[str, Any]:
-    """What MLflow has, by name."""
+    """The content of MLflow, by name."""
     backend("mlflow")
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true"}
     from mlflow import MlflowClient

@@ -1,4 +1,4 @@
-"""planning/ways.py by the command line: what serves where the chosen capture or route does not, kept and told."""
+"""planning/ways.py by the command line: alternatives to a failed capture or route are stored and reported."""
 
 from __future__ import annotations
 

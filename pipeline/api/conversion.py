@@ -50,7 +50,7 @@ def convert(
 ) -> Conversion:
     """Converts a model, checks the artifact against it, and hands it over, as `python -m pipeline` does.
 
-    What is finished is kept in the same store, under the same keys, and written to the same folders. The process's
+    Finished stages are kept in the same store, under the same keys, and written to the same folders. The process's
     streams, signals and logging are left alone, so it serves in a thread, in a notebook and inside of `@hydra.main`.
 
     Args:

@@ -46,7 +46,7 @@ class Conversion:
         stages: The outcome of each stage, in order.
         run_file: run.json, with all that is known of this run.
         seconds: How long it took.
-        content: Opens what was delivered as it is in the store.
+        content: Opens the delivered artifact in the store.
         served: The capture or route that worked where the choice failed, and why; None where the choice worked.
     """
 
@@ -65,7 +65,7 @@ class Conversion:
 
     @property
     def digest(self) -> str:
-        """Of the artifact's content, 64 hex digits."""
+        """The digest of the artifact's content, 64 hex digits."""
         return str(self.record["digest"])
 
     @property
@@ -82,12 +82,12 @@ class Conversion:
 
     @property
     def cautions(self) -> list[str]:
-        """What the stages warn of, and what was NOT CHECKED, each with its stage."""
+        """The stages' cautions, and everything that was NOT CHECKED, each with its stage."""
         return [f"{o.name}: {o.notes['caution']}" for o in self.stages if o.notes.get("caution")]
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What was measured, by stage: benchmarks, evaluations and perplexities, as in run.json."""
+        """The measurements by stage: benchmarks, evaluations and perplexities, as in run.json."""
         notes: Mapping[str, Mapping[str, Any]] = {o.name: {**o.notes} for o in self.stages}
         measured = ("benchmark", "evaluation", "perplexity")
         return {
@@ -100,7 +100,7 @@ class Conversion:
         return console.summary(Result(self.stages, self.path, self.record, self.served), self.seconds)
 
     def load(self) -> Loaded:
-        """What was delivered, in its own runtime on this machine's CPU, from the store.
+        """The delivered artifact, loaded from the store into its own runtime on this machine's CPU.
 
         Raises:
             ConfigError: For a kind that no runtime opens.
@@ -123,7 +123,7 @@ class Conversion:
         return "\n".join(f"{name:<9} {text}" for name, text in self.summary)
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """HTML for notebooks."""
         cells = ((html.escape(name), html.escape(text)) for name, text in self.summary)
         rows = "".join(
             f"<tr><th style='text-align:left'>{n}</th><td style='text-align:left'>{t}</td></tr>" for n, t in cells

@@ -46,7 +46,7 @@ def spelled(value: Any) -> str:
 
 
 def _key(value: Any) -> str:
-    """A key, which the grammar takes without quotes alone."""
+    """A key. Hydra's grammar accepts keys only without quotes."""
     if not isinstance(value, str) or not value or value.casefold() in WORDS or value[0].isdigit():
         raise TypeError(f"{value!r} has no spelling as a key")
     return re.sub(r"[\\()\[\]{}:=, \t]", r"\\\g<0>", value)

@@ -79,7 +79,7 @@ class Sweep:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """HTML for notebooks."""
         heads = "".join(f"<th>{html.escape(name)}</th>" for name in (self.rows[0].cells if self.rows else ()))
         rows = "".join(
             f"<tr>{''.join(f'<td>{html.escape(_shown(v))}</td>' for v in row.cells.values())}</tr>" for row in self.rows

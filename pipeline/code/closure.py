@@ -3,7 +3,7 @@
     check of an IR:  checking.check ─► reference.parity ─► formats.session ─ part("runtime") ─► openvino.runtime ─► …
                      data beside a file, such as operators.json, counts by its content
 
-The digest knows what files hold, and not where they lie: a file may move or be renamed, and all results are hits.
+The digest contains the content of files, not their paths: a file may move or be renamed, and all results are hits.
 """
 
 from __future__ import annotations

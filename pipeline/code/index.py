@@ -31,10 +31,10 @@ class Index:
     """The files of one folder that is imported as `stages`.
 
     Args:
-        root: That folder.
+        root: The folder.
 
     Attributes:
-        sources: What each module is, by its dotted name; a package by its own name.
+        sources: The source of each module, by its dotted name; a package by its own name.
     """
 
     def __init__(self, root: Path) -> None:
@@ -139,7 +139,7 @@ def _write_cache(root: Path, modules: Mapping[str, Any]) -> None:
 
 @functools.cache
 def _reader() -> str:
-    """What identifies the reader: a changed one reads all files again."""
+    """The digest of the reader's own code: after a change, all files are read again."""
     return _sha256(Path(reading.__file__))[:16]
 
 

@@ -26,12 +26,12 @@ class Source:
     """What the key of a stage needs of one file.
 
     Args:
-        digest: Of its syntax tree, 32 hex digits; every reference below is a blank in it.
+        digest: The digest of its syntax tree, 32 hex digits; every reference below is a blank in it.
         references: The files of `stages` that it names, in order: a module, and the name that is taken from it, or "".
         data: Names of the files beside it that it reads, such as "operators.json".
         classes: Names of its classes.
         parts: Which parts of a format it asks for, such as "runtime".
-        formats: Of a `format.py`: by kind of artifact, the file of each part.
+        formats: For a `format.py`: by kind of artifact, the file of each part.
     """
 
     digest: str

@@ -167,7 +167,7 @@ def _read(root: Path, index: Index, *, entries: bool) -> Contents:
         for row in index.rows(folder, _objects):
             digest = row[0][:64]
             when, note = used.get(digest, NEVER)
-            results.append(Result(*row, max(row[2], when), note, stages.get(digest, ())))
+            results.append(Result._make((*row, max(row[2], when), note, stages.get(digest, ()))))
     return Contents(root, results, listed, used)
 
 

@@ -119,7 +119,7 @@ def chosen(found: Sequence[Past], older: float | None, keep: int) -> list[Past]:
 
     Args:
         found: All runs, the oldest first.
-        older: Seconds since the end of a run at least; None for any.
+        older: The least number of seconds since the end of a run; None for any.
         keep: How many of the latest stay in any case.
     """
     now = time.time()

@@ -28,8 +28,8 @@ class Selection:
     Args:
         stage: The name of the stage that built the result.
         model: The name of a model that the result was used for, with * for any letters.
-        older: Seconds since the last use at least.
-        larger: Bytes at least.
+        older: The least number of seconds since the last use.
+        larger: The least number of bytes.
         digests: The digests to choose from.
         unused_by: Folders with runs, none of which uses the result.
     """

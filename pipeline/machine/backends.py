@@ -36,7 +36,7 @@ class Backend:
 
     Args:
         module: Its name to Python.
-        needed_by: What runs on it, such as "stages.compile"; empty for one that is optional.
+        needed_by: The stage that needs it, such as "stages.compile"; empty for an optional one.
         state: Whether it works.
         version: The installed version; "unknown" when no distribution says; None when it is not installed.
         place: Where its import starts; None when it is not installed.
@@ -58,7 +58,7 @@ class Backend:
 
     @property
     def problem(self) -> Problem | None:
-        """What is to be done about it, if anything: optional ones may be missing, and even too old."""
+        """The problem with it, if there is one: optional libraries may be missing, and even too old."""
         name = f"{self.module} {self.version}"
         users = f" (for {listed(self.needed_by, 3)})" if self.needed_by else ""
         if self.state is State.BROKEN:

@@ -26,7 +26,7 @@ def state(world: World, ours: Sequence[Path] = ()) -> dict[str, Any] | None:
 
     Args:
         world: Hashes files, each once for as long as it does not change.
-        ours: Folders that runs write to; what lies in them is no change.
+        ours: Folders that runs write to; files in them do not count as changes.
     """
     status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z")
     if status is None:
@@ -75,7 +75,7 @@ def _is_in(path: Path, folders: Sequence[Path]) -> bool:
 
 
 def _git(*args: str) -> bytes | None:
-    """What a git command prints; None when it fails or there is no git."""
+    """The output of a git command; None when it fails or there is no git."""
     try:
         return subprocess.run(["git", *args], capture_output=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):

@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 60.0
 
 
 def ask(*which: str) -> tuple[list[str], str]:
-    """What nvidia-smi says of the GPUs, "name, driver, compute capability, memory" of each; or why there are none.
+    """nvidia-smi's line for each GPU, "name, driver, compute capability, memory"; or why there are none.
 
     Args:
         which: More arguments for it, such as --id=1.
@@ -44,7 +44,7 @@ def describe() -> Mapping[str, str]:
     an index means two things.
 
     Raises:
-        BackendMissing: Where there is none, or it cannot be told which.
+        BackendMissing: Where there is none, or it is unclear which one is used.
     """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
     if first in ("", "-1"):

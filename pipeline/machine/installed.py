@@ -26,8 +26,8 @@ class Requirement:
     Args:
         distribution: Its name to pip.
         module: Its name to Python.
-        versions: Those that are allowed, such as ">=2.0,<2.4"; empty when any does.
-        extra: The extra of ours that brings it; None when it always comes along.
+        versions: The allowed versions, such as ">=2.0,<2.4"; empty when any version works.
+        extra: Our extra that installs it; None when it is always installed.
     """
 
     distribution: str
@@ -85,7 +85,7 @@ def _all_requirements() -> list[Requirement]:
 
 
 def how_to_install(module: str) -> str:
-    """The command that brings a library in: the extra of ours that requires it, if one does."""
+    """The command that installs a library: with our extra that requires it, if there is one."""
     library = next((r for r in _all_requirements() if r.module == module), None)
     if library and library.extra:
         return f"pip install '{DISTRIBUTION}[{library.extra}]'"

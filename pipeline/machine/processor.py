@@ -38,7 +38,7 @@ def cores() -> int:
 
 
 def _first_block() -> Mapping[str, str]:
-    """What /proc/cpuinfo says of the first core, by name; empty where there is no such file."""
+    """The fields of /proc/cpuinfo for the first core, by name; empty where there is no such file."""
     try:
         first = CPUINFO.read_text().partition("\n\n")[0]
     except OSError:

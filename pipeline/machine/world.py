@@ -78,7 +78,7 @@ class ThisMachine:
         return processor.cores()
 
     def recall(self, fact: str, max_age: float) -> str | None:
-        """What `remember` noted, when it is not older than `max_age` seconds."""
+        """The value that `remember` noted, if it is not older than `max_age` seconds."""
         note = self._read(self._memo("passing", fact))
         if note.get("fact") != fact or not isinstance(note.get("at"), (int, float)) or "value" not in note:
             return None
@@ -90,7 +90,7 @@ class ThisMachine:
             Root(self._facts).write(self._memo("passing", fact), {"fact": fact, "at": time.time(), "value": value})
 
     def _read(self, memo: Path) -> Mapping[str, Any]:
-        """The content of a memo of this user; empty for another user's, who could change what is built by it."""
+        """The content of this user's memo; empty for another user's, who could thereby change what is built."""
         read, at = read_owned(memo)
         return read if isinstance(read, dict) and at is not None and self._own.covers(at) else {}
 
@@ -120,7 +120,7 @@ def is_installed(module: str) -> bool:
 
 
 def lacking(module: str, parts: Iterable[str]) -> list[str]:
-    """Those submodules that an installed package does not have; looked up among its files, and nothing is imported."""
+    """The submodules that an installed package does not have, looked up among its files without an import."""
     spec = importlib.util.find_spec(module)
     places = list(spec.submodule_search_locations or ()) if spec else []
     return [p for p in parts if importlib.machinery.PathFinder.find_spec(f"{module}.{p}", places) is None]

@@ -34,8 +34,8 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
     """The nodes in the mapping's order, with a stage that another's `needs` names moved up to just before it.
 
     A port is fed by the first stage in the node's `needs` that makes a fitting kind; without one, by the nearest
-    stage before it that does, unless it takes that kind on request only. So `~stages.simplify` leaves a graph that
-    holds together.
+    stage before it that does, unless it accepts that kind on request only. So a graph without `simplify` is
+    still connected.
 
     Raises:
         ConfigError: For two stages of one name, unknown names in `needs`, a cycle, and the first stage whose inputs do

@@ -33,14 +33,14 @@ SERVED = "instead"
 
 @dataclass(frozen=True)
 class Refused:
-    """A way that did not serve.
+    """An alternative that failed.
 
     Args:
-        changes: By group, the option that it has instead of the chosen one; empty for what was chosen.
+        changes: By group, its option instead of the chosen one; empty for the original choice.
         nodes: Its graph.
         stage: The stage that failed.
         key: That stage's key, where it was known.
-        error: What it failed with.
+        error: The error that it failed with.
     """
 
     changes: Changes
@@ -78,8 +78,8 @@ class Served:
     """The way that served where what was chosen did not.
 
     Args:
-        changes: By group, the option that it has.
-        why: Why those before it did not serve, a line each.
+        changes: By group, its option.
+        why: Why the earlier alternatives failed, a line each.
     """
 
     changes: Changes
@@ -125,7 +125,7 @@ def keep(store: Store, refused: Sequence[Refused], served: Served, digest: str) 
         store: The store.
         refused: The ways that did not, in order.
         served: The one that did.
-        digest: Of its result.
+        digest: The digest of its result.
     """
     if (key := refused[0].key) is None:
         return

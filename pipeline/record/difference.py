@@ -32,7 +32,7 @@ class Difference:
     Args:
         stage: The stage; empty for a difference of the whole run.
         what: Its kind.
-        says: In words, such as "tolerance.max_rel: 0.0001 → 0.001".
+        says: A text, such as "tolerance.max_rel: 0.0001 → 0.001".
     """
 
     stage: str

@@ -31,7 +31,7 @@ def record_of(delivering: Node, steps: Mapping[str, Step], store: Store, about: 
     """The record of what a stage delivers.
 
     Args:
-        delivering: The stage, in its place; its first port takes what is delivered.
+        delivering: The node of the stage; its first port receives the delivered artifact.
         steps: The finished plan, by stage.
         store: Where the results are.
         about: The choices of the run: model, target, precision, seed.
@@ -128,10 +128,10 @@ def _stage(step: Step, steps: Mapping[str, Step]) -> dict[str, Any]:
 
 
 def stage_entry(node: Node, document: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's entry of one stage, as far as it is known before the stage runs.
+    """A record's entry for one stage, with the fields that are known before the stage runs.
 
     Args:
-        node: The stage in its place, settled.
+        node: The settled stage in the graph.
         document: Its key document; the inputs are not used.
     """
     settings = _without(node.stage.files(), settings_of(node.stage))

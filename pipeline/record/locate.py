@@ -92,7 +92,7 @@ class LocatedRecord:
 
 
 def _change(path: Path, expected: str, form: Carrier | None, name: str) -> str:
-    """How a file differs from the delivered one, in words; empty where it does not."""
+    """How a file differs from the delivered one, as text; empty where it does not."""
     if not path.is_file():
         return f"{path.name} is not there"
     try:

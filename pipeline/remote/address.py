@@ -1,4 +1,4 @@
-"""Where a remote is: a URL without secrets, checked before any work."""
+"""The address of a remote: a URL without secrets, checked before any work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import ConfigError, nearest
 
-# What a remote takes beside the core.
+# The modules that a remote needs beside the core.
 MODULES = ("obstore", "cryptography")
 WRITABLE = ("s3", "gs", "az", "file")
 READ_ONLY = ("http", "https")
@@ -35,7 +35,7 @@ class Address:
             text: What was typed.
             place: Where, for the words of an error.
 
-        Raises ConfigError for what is no address, and for one with a secret in it, which the words do not repeat.
+        Raises ConfigError for a text that is no address, and for one with a secret, which the message does not repeat.
         """
         if "://" not in text:
             return cls(Path(text).expanduser().absolute().as_uri())
@@ -54,12 +54,12 @@ class Address:
 
     @property
     def writable(self) -> bool:
-        """Whether one can write there at all: a web server is only read."""
+        """Whether writing is possible: a web server is only read."""
         return self.scheme in WRITABLE
 
     @property
     def folder(self) -> Path | None:
-        """The folder that it is; None for all else."""
+        """The folder, if the address is one; None for every other address."""
         return Path(unquote(urlsplit(self.url).path)) if self.scheme == "file" else None
 
     def __str__(self) -> str:
@@ -67,9 +67,9 @@ class Address:
 
 
 def refuse_secrets(text: str, place: str = "remote") -> None:
-    """Raises ConfigError for a URL with a user, a password or a query, in words that do not repeat it.
+    """Raises ConfigError for a URL with a user, a password or a query. The message does not repeat it.
 
-    Whatever is typed is kept by Hydra and in run.json, and a signed URL is a password.
+    Hydra and run.json keep everything that is typed, and a signed URL is a password.
     """
     _, sign, rest = text.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]

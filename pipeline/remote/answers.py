@@ -1,4 +1,4 @@
-"""What a bucket may answer beside what was asked for, in a form that goes from one process to another."""
+"""The errors that a bucket may answer with, in a form that two processes can exchange."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class Unavailable(Exception):
-    """A bucket did not do what it was asked.
+    """A bucket did not carry out a request.
 
     Args:
-        why: In a few words, without secrets.
-        denied: Whether it refused us, and may well serve others.
+        why: The reason in a few words, without secrets.
+        denied: Whether it refused this user, and may serve others.
     """
 
     def __init__(self, why: str, *, denied: bool = False) -> None:
@@ -24,11 +24,11 @@ class Missing(Exception):
 
 
 class Altered(Exception):
-    """A file is not what its record says, or not there."""
+    """A file differs from its record, or is missing."""
 
 
 def sent(error: BaseException) -> dict[str, Any]:
-    """An error as plain JSON; whatever is none of these and none of the disk's is Unavailable."""
+    """An error as plain JSON; every error that is neither one of these nor one of the disk becomes Unavailable."""
     if isinstance(error, Unavailable):
         return {"kind": "unavailable", "why": error.why, "denied": error.denied}
     if isinstance(error, (Missing, Altered)):

@@ -1,7 +1,7 @@
-"""What a bucket is asked, each within a limit of time; see worker.py for who asks it.
+"""Requests to a bucket, each with a limit of time; the process of worker.py sends them.
 
-A small answer comes within ANSWER_SECONDS, and a run waits WAITED_SECONDS for all of them together; a file moves within
-PATIENCE_SECONDS and a second for each SLOWEST bytes. Who is slower than that is as good as not there.
+A small answer must come within ANSWER_SECONDS, and a run waits WAITED_SECONDS for all of them together. A file must
+move within PATIENCE_SECONDS plus a second for each SLOWEST bytes. A slower bucket counts as unreachable.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ ANSWER_SECONDS = 8.0
 WAITED_SECONDS = 30.0
 PATIENCE_SECONDS = 20.0
 SLOWEST = 2**20
-# Of the files of a result, how many are on their way.
+# How many files of a result are transferred at once.
 AT_ONCE = 8
-# How long the process that asks may take beyond a limit: to start, and to say that it was passed.
+# How long the worker may take beyond a limit: to start, and to report that the limit was passed.
 GRACE_SECONDS = 5.0
 WORKER = "pipeline.remote.worker"
 
 
 class Bucket:
-    """A bucket, or what serves as one.
+    """A bucket, or a folder or web server in its place.
 
-    One for the process, as are what it came to: `why_off` is why it is not asked any more, `closed` why it is not
-    written to, `cautions` what a person was told of it.
+    There is one for each address in a process. `why_off` is the reason why it gets no more requests, `closed` why it is
+    not written to, `cautions` the messages that a person has seen about it.
 
     Args:
-        address: Where it is.
+        address: Its address.
     """
 
     def __init__(self, address: Address) -> None:
@@ -63,11 +63,11 @@ class Bucket:
 
     @property
     def off(self) -> str:
-        """Why it is not asked any more; empty while it is."""
+        """Why it gets no more requests; empty while it does."""
         return self.why_off if os.getpid() == self._pid else "this process is a fork of the one that asked it first"
 
     async def check_format(self) -> None:
-        """Looks, the first time, who wrote what is there. Raises Unavailable for another format, and a refusal."""
+        """Reads the format's mark, the first time. Raises Unavailable for another format, and for a refusal."""
         async with self._format:
             if self._marked is None:
                 read = await self.read(FORMAT_NAME)
@@ -76,20 +76,20 @@ class Bucket:
                 self._marked, self.empty = read is not None, read is None
 
     async def put_format(self) -> None:
-        """Says, the first time, in which format it is written. Raises Unavailable."""
+        """Writes the format's mark, the first time. Raises Unavailable."""
         await self.check_format()
         if not self._marked:
             await self.write(FORMAT_NAME, json.dumps(FORMAT))
             self._marked = True
 
     async def read_if_allowed(self, name: str) -> str | None:
-        """A small text; None where there is none, as far as we may know: S3 denies it to who may not list."""
+        """A small text; None where there is none, and where S3 denies it: S3 also denies what is missing."""
         try:
             return await self.read(name)
         except Unavailable as e:
             if not e.denied:
                 raise
-            await self.check_format()  # otherwise we may not read at all
+            await self.check_format()  # otherwise reading is not allowed at all
             return None
 
     async def read(self, name: str) -> str | None:
@@ -112,8 +112,8 @@ class Bucket:
 
         Args:
             name: Its name.
-            text: What is written.
-            replace: Whether it takes the place of what is there. Otherwise the first writer wins.
+            text: The text.
+            replace: Whether it replaces an existing text. Otherwise the first writer wins.
 
         Returns whether it was written. Raises Unavailable.
         """
@@ -121,16 +121,16 @@ class Bucket:
         return bool(await self._ask("write", seconds, name=name, text=text, replace=replace))
 
     async def upload(self, name: str, path: Path, record: FileRecord) -> None:
-        """Writes a file; a large one in parts, of which none can be seen before all are there.
+        """Uploads a file; a large one in parts, which become visible together at the end.
 
-        Raises Altered for a file that is not what the record says, Unavailable, and OSError for one not to be read.
+        Raises Altered for a file that differs from its record, Unavailable, and OSError for an unreadable file.
         """
         await self._move("upload", name, path, record)
 
     async def download(self, name: str, path: Path, record: FileRecord) -> None:
-        """Writes a file from what is there, hashed while it arrives; a large one in parts, several at once.
+        """Downloads a file and hashes it while it arrives; a large one in parts, several at once.
 
-        Raises Altered for what is not as the record says, Unavailable, and OSError for a file that cannot be written.
+        Raises Altered for a file that differs from its record, Unavailable, and OSError for one that cannot be written.
         """
         await self._move("download", name, path, record)
 
@@ -140,7 +140,7 @@ class Bucket:
             await self._ask(do, seconds, name=name, path=str(path), size=record.size, sha256=record.sha256)
 
     async def _ask(self, do: str, seconds: float, **what: Any) -> Any:
-        """An answer of the worker. Raises what it was answered with, and Unavailable."""
+        """An answer of the worker. Raises the error in the answer, and Unavailable."""
         async with self._starting:
             if self._worker is None:
                 self._worker = await _Worker.started(self.address, self._count)
@@ -151,11 +151,11 @@ class Bucket:
 
 
 class _Worker(asyncio.Protocol):
-    """The process that asks, from this side.
+    """This side of the worker process.
 
     Args:
         process: The process.
-        count: Is given the bytes of files as they come and go.
+        count: Called with the bytes of files as they are transferred.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], count: Callable[[int], None]) -> None:
@@ -168,7 +168,7 @@ class _Worker(asyncio.Protocol):
 
     @classmethod
     async def started(cls, address: Address, count: Callable[[int], None]) -> _Worker:
-        """A new one. Raises Unavailable."""
+        """A new worker. Raises Unavailable."""
         ours, theirs = socket.socketpair()
         path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
         with theirs:
@@ -188,7 +188,7 @@ class _Worker(asyncio.Protocol):
         return worker
 
     async def ask(self, do: str, seconds: float, what: dict[str, Any]) -> Any:
-        """An answer within so many seconds. Raises what it was answered with, and Unavailable."""
+        """An answer within a number of seconds. Raises the error in the answer, and Unavailable."""
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._send({"id": number, "do": do, "with": {**what, "seconds": seconds}})
@@ -235,7 +235,7 @@ class _Worker(asyncio.Protocol):
 
 
 def limit_of(size: int) -> float:
-    """How many seconds so many bytes may take."""
+    """How many seconds a number of bytes may take."""
     return PATIENCE_SECONDS + size / SLOWEST
 
 

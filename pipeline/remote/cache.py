@@ -1,7 +1,7 @@
-"""What was read of a bucket, kept beside the local store: a warm run asks nothing, and works without the network.
+"""A cache of a bucket beside the local store: a warm run sends no request, and works without the network.
 
-Envelopes are kept as they were read, so their signatures are looked at in each run; manifests vouch for themselves. An
-envelope that is kept says too that there is one in the bucket.
+Envelopes are kept as they were read, so their signatures are verified in each run; manifests are verified by digest. A
+cached envelope also shows that there is one in the bucket.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pipeline.store.root import Root
 
 
 class Cache:
-    """What is kept of one bucket.
+    """The cache of one bucket.
 
     Args:
         root: The local store's folder.
-        address: Of the bucket.
+        address: The bucket's address.
     """
 
     def __init__(self, root: Path, address: Address) -> None:
@@ -35,34 +35,34 @@ class Cache:
         self._folder = root / "remote" / hashlib.sha256(address.url.encode()).hexdigest()[:16]
 
     def entry(self, stage: str, key: str, trusted: Collection[str]) -> Entry | None:
-        """The entry of a key; None where none of a trusted signer is kept."""
+        """The entry of a key; None where the cache has none of a trusted signer."""
         read = read_json(self._action(stage, key))
         with contextlib.suppress(NotTrusted):
             return verified(json.dumps(read), key, trusted) if isinstance(read, dict) else None
         return None
 
     def has_entry(self, stage: str, key: str) -> bool:
-        """Whether an entry of a key was read in the bucket, or put there."""
+        """Whether an entry of a key was read from the bucket, or written to it."""
         return self._action(stage, key).exists()
 
     def keep_entry(self, stage: str, key: str, envelope: str) -> None:
-        """Keeps the envelope of a key, if that can be."""
+        """Caches the envelope of a key, if it can."""
         self._write(self._action(stage, key), envelope)
 
     def listing(self, digest: str) -> Listing | None:
-        """What an object consists of; None where that is not kept."""
+        """The listing of an object; None where it is not cached."""
         return names.read_manifest(read_json(self._manifest(digest)), digest)
 
     def has_listing(self, digest: str) -> bool:
-        """Whether a manifest is kept, of whatever worth."""
+        """Whether a manifest is cached, valid or not."""
         return self._manifest(digest).exists()
 
     def keep_manifest(self, digest: str, manifest: str) -> None:
-        """Keeps the manifest of an object, if that can be."""
+        """Caches the manifest of an object, if it can."""
         self._write(self._manifest(digest), manifest)
 
     def forget(self, digest: str, entries: Collection[Entry]) -> None:
-        """Keeps nothing of an object and of these entries that lead to it."""
+        """Removes an object and the given entries that lead to it from the cache."""
         paths = [self._action(entry.key_document["stage"], entry.key) for entry in entries]
         for path in (*paths, self._manifest(digest)):
             with contextlib.suppress(OSError):
@@ -75,6 +75,6 @@ class Cache:
         return self._folder / "objects" / f"{digest}.json"
 
     def _write(self, path: Path, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # it saves time and nothing else
+        with contextlib.suppress(OSError, ValueError):  # the cache only saves time
             value: Any = json.loads(text)
             self._root.write(path, value)

@@ -1,6 +1,6 @@
 """A bucket by obstore: S3, Google Cloud Storage, Azure, a web server, a folder. Runs in the process of worker.py alone.
 
-The client retries what a server answers with 5xx, and gives up within the limit of each question.
+The client retries after an answer 5xx, and gives up at the limit of each request.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CONNECT_SECONDS = 4
 RETRY_SECONDS = 8
-# Files of more than this go in parts of this size, several at once. S3 takes 10,000 parts at most.
+# Larger files are transferred in parts of this size, several at once. S3 accepts 10,000 parts at most.
 PART = 8 * 2**20
 MOST_PARTS = 9000
 AT_ONCE = 4
-# What AWS's own tools read as well.
+# The variables that AWS's own tools read as well.
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 class Client:
-    """What can be asked of a bucket; each question has a limit, in seconds.
+    """The requests to a bucket; each has a limit, in seconds.
 
     Args:
-        address: Where it is.
-        count: Is given the bytes of files as they come and go.
+        address: The bucket's address.
+        count: Called with the bytes of files as they are transferred.
 
-    Raises Unavailable when it cannot be had with what the environment says.
+    Raises Unavailable when it cannot be opened with the environment's settings.
     """
 
     def __init__(self, address: Address, count: Callable[[int], None]) -> None:
-        self._ranges = address.scheme not in ("http", "https")  # not every web server gives parts
+        self._ranges = address.scheme not in ("http", "https")  # not every web server serves parts
         self._count = count
         self._parts = asyncio.Semaphore(AT_ONCE)
         self._store = _connect(address)
 
     async def read(self, name: str, most: int, seconds: float) -> str:
-        """A small text of at most so many bytes. Raises Missing, Unavailable."""
+        """A small text of at most `most` bytes. Raises Missing, Unavailable."""
 
         async def get() -> bytes:
             answer = await obstore.get_async(self._store, name)
@@ -67,7 +67,7 @@ class Client:
         return (await _within(seconds, get())).decode(errors="replace")
 
     async def size(self, name: str, seconds: float) -> int:
-        """How many bytes there are under a name. Raises Missing, Unavailable."""
+        """The size in bytes of the object under a name. Raises Missing, Unavailable."""
         return int((await _within(seconds, obstore.head_async(self._store, name)))["size"])
 
     async def write(self, name: str, text: str, replace: bool, seconds: float) -> bool:
@@ -75,8 +75,8 @@ class Client:
 
         Args:
             name: Its name.
-            text: What is written.
-            replace: Whether it takes the place of what is there.
+            text: The text.
+            replace: Whether it replaces an existing text.
             seconds: The limit.
 
         Raises Unavailable.
@@ -84,7 +84,7 @@ class Client:
         return await self._put(name, text.encode(), seconds, replace=replace)
 
     async def upload(self, name: str, path: str, size: int, sha256: str, seconds: float) -> None:
-        """Writes a file; a large one in parts, of which none can be seen before all are there.
+        """Uploads a file; a large one in parts, which become visible together at the end.
 
         Raises Altered for a file that has another SHA-256, Unavailable, and OSError for one that cannot be read.
         """
@@ -101,9 +101,9 @@ class Client:
                 self._count(size)
 
     async def download(self, name: str, path: str, size: int, sha256: str, seconds: float) -> None:
-        """Writes a file of what is there, hashed while it arrives; a large one in parts, several at once.
+        """Downloads a file and hashes it while it arrives; a large one in parts, several at once.
 
-        Raises Altered for what is not so long or has another SHA-256, Unavailable, and OSError of the file.
+        Raises Altered for another length or SHA-256, Unavailable, and OSError of the file.
         """
         digest, count = hashlib.sha256(), 0
         with Path(path).open("xb") as file:
@@ -124,7 +124,7 @@ class Client:
             await _within(seconds, put)
         except AlreadyExistsError:
             return False
-        except Missing as e:  # an answer to writing: there is no such place
+        except Missing as e:  # an answer to a write: there is no such bucket
             raise Unavailable(str(e)) from e
         return True
 
@@ -141,7 +141,7 @@ class Client:
                     self._count(len(content))
                 if digest.hexdigest() != sha256:
                     raise Altered(file.name)
-            except (OSError, Altered) as e:  # ends the upload before it can be seen
+            except (OSError, Altered) as e:  # ends the upload before it becomes visible
                 failed.append(e)
                 raise
 
@@ -153,7 +153,7 @@ class Client:
             raise (failed[0] if failed else e) from e
 
     async def _content(self, name: str, size: int, until: float) -> AsyncIterator[bytes]:
-        """The parts of a file in order, the next ones on their way while one is used."""
+        """The parts of a file in order; the next ones are fetched while one is used."""
         if size <= PART or not self._ranges:
             async with self._parts:
                 answer = await _whole(_within(until - time.monotonic(), obstore.get_async(self._store, name)), name)
@@ -181,7 +181,7 @@ class Client:
 
 
 async def _whole(answer: Awaitable[T], name: str) -> T:
-    """An answer that has to be there. Raises Altered."""
+    """An answer that must be complete. Raises Altered."""
     try:
         return await answer
     except Missing as e:
@@ -193,7 +193,7 @@ async def _next(stream: AsyncIterator[Any]) -> Any | None:
 
 
 async def _within(seconds: float, answer: Awaitable[T]) -> T:
-    """An answer within so many seconds. Raises Missing, and Unavailable."""
+    """An answer within a number of seconds. Raises Missing, and Unavailable."""
     try:
         return await asyncio.wait_for(_awaited(answer), max(seconds, 0.1))
     except TimeoutError:
@@ -231,7 +231,7 @@ def _connect(address: Address) -> ObjectStore:
 
 
 def _reason(error: BaseException) -> str:
-    """What a client said, on one short line, without the query of a URL, which may be a signature."""
+    """A client's error on one short line, without the query of a URL, which may be a signature."""
     text = str(error).partition("\n\nDebug source")[0]
     status = re.search(r"status code: (\d{3}[ A-Za-z]*)", text)
     code = re.search(r"<Code>(\w+)</Code>", text)

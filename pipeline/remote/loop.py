@@ -1,4 +1,4 @@
-"""A thread that waits for the network, so that whoever asks can stop waiting: at a limit, and at Ctrl-C."""
+"""A thread that waits for the network, so that its caller can stop waiting: at a limit, and at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TICK_SECONDS = 0.5
 
 
 async def together(*works: Coroutine[Any, Any, T]) -> list[T]:
-    """What several things came to that are done at once; where one fails, the others are ended before it is raised."""
+    """The results of coroutines that run at once. If one fails, the others are cancelled and its error is raised."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         return await asyncio.gather(*tasks)
@@ -27,7 +27,7 @@ async def together(*works: Coroutine[Any, Any, T]) -> list[T]:
 
 
 def nothing() -> None:
-    """What is called now and then where there is nothing to say."""
+    """The default for `tick`: does nothing."""
 
 
 class Loop:
@@ -38,22 +38,22 @@ class Loop:
         threading.Thread(target=self._loop.run_forever, name="remote", daemon=True).start()
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begins something, and does not wait for it."""
+        """Starts a coroutine and does not wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, T], tick: Callable[[], None] = nothing) -> T:
-        """Does something that has a limit of its own, and returns what it came to.
+        """Runs a coroutine that has a limit of its own, and returns its result.
 
-        Who is interrupted meanwhile cancels it.
+        An interruption cancels it.
 
         Args:
-            work: What is done.
-            tick: Called now and then.
+            work: The coroutine.
+            tick: Called from time to time.
         """
         return self.wait(self.start(work), tick)
 
     def wait(self, future: Future[T], tick: Callable[[], None] = nothing) -> T:
-        """What something came to that was begun; see `run`."""
+        """The result of a coroutine that was started; see `run`."""
         try:
             self.done_by(future, math.inf, tick)
             return future.result()
@@ -62,7 +62,7 @@ class Loop:
             raise
 
     def done_by(self, future: Future[Any], until: float, tick: Callable[[], None] = nothing) -> bool:
-        """Waits for what was begun, at most until then by time.monotonic(), and returns whether it is done."""
+        """Waits until a started coroutine is done, at most until a time.monotonic(). Returns whether it is done."""
         while not future.done() and (seconds := until - time.monotonic()) > 0:
             concurrent.futures.wait([future], min(seconds, TICK_SECONDS))
             tick()

@@ -1,4 +1,4 @@
-"""Names in a bucket, and what stands under them beside entries: manifests and the mark of the format."""
+"""Names in a bucket, and the objects beside entries: manifests and the mark of the format."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from pipeline.store.store import FACTS
 
 FORMAT_NAME = "v1/format.json"
 FORMAT = {"format": 1, "digest": "sha256"}
-# Of one object, how many files are looked at.
+# How many files of one object are read.
 MOST_FILES = 100_000
 
 
 def file_name(sha256: str) -> str:
-    """Where the content of a file is."""
+    """The name of a file's content."""
     return f"v1/files/{sha256}"
 
 
 def manifest_name(digest: str) -> str:
-    """Where the manifest of an object is."""
+    """The name of an object's manifest."""
     return f"v1/objects/{digest}.json"
 
 
 def action_name(stage: str, key: str, signer: str = "") -> str:
-    """Where the entry of a key is; of a signer, where theirs is when the plain name is somebody else's."""
+    """The name of a key's entry; with a signer, the name of theirs when the plain name is another signer's."""
     return f"v1/actions/{stage}/{key}.{signer}.json" if signer else f"v1/actions/{stage}/{key}.json"
 
 
 def manifest(files: Sequence[FileRecord], artifact: str) -> dict[str, Any]:
-    """The manifest of an object, of its files and the text of its artifact.json."""
+    """The manifest of an object: its files, and the text of its artifact.json."""
     return {"files": [vars(f) for f in files], "artifact": artifact}
 
 
 def parsed_manifest(text: str, digest: str) -> Listing | None:
-    """What the text of a manifest says; see `read_manifest`."""
+    """The listing in the text of a manifest; see `read_manifest`."""
     try:
         return read_manifest(json.loads(text), digest)
     except (ValueError, RecursionError):
@@ -47,7 +47,7 @@ def parsed_manifest(text: str, digest: str) -> Listing | None:
 
 
 def read_manifest(read: Any, digest: str) -> Listing | None:
-    """What a manifest says, of anybody; None where that is not the object of this digest."""
+    """The listing in a manifest, whoever wrote it; None where it is not that of the object with this digest."""
     try:
         files = [FileRecord(str(f["path"]), int(f["size"]), str(f["sha256"])) for f in read["files"][:MOST_FILES]]
         text, listed = str(read["artifact"]), {f.path: f.sha256 for f in files}
@@ -62,7 +62,7 @@ def read_manifest(read: Any, digest: str) -> Listing | None:
 
 
 def _plain(file: FileRecord) -> bool:
-    """Whether a file lies in its object's folder, under the name that it says."""
+    """Whether the path of a file stays inside its object's folder."""
     path = PurePosixPath(file.path)
     inside = not path.is_absolute() and ".." not in path.parts and path.as_posix() == file.path and file.path != "."
     return inside and "\0" not in file.path and file.size >= 0 and len(file.sha256) == 64 and file.sha256.isalnum()

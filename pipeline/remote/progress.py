@@ -1,4 +1,4 @@
-"""How far a transfer is, said now and then where it takes long."""
+"""Reports the progress of a long transfer from time to time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Progress:
     """One transfer.
 
     Args:
-        bucket: What counts the bytes.
-        total: How many there are to move.
-        done: What becomes of them: "downloaded", "uploaded".
+        bucket: The bucket, which counts the bytes.
+        total: The bytes to transfer.
+        done: The verb: "downloaded", "uploaded".
     """
 
     def __init__(self, bucket: Bucket, total: int, done: str) -> None:
@@ -28,7 +28,7 @@ class Progress:
         self._last = time.monotonic()
 
     def tick(self) -> None:
-        """Says how far it is, if that was not said just now."""
+        """Reports the progress, unless it did so just now."""
         if time.monotonic() - self._last >= SAID_SECONDS:
             self._last = time.monotonic()
             count = min(self._bucket.bytes_moved - self._before, self._total)

@@ -1,10 +1,10 @@
-"""A bucket as a store's last place to look.
+"""A bucket as the last place that a store searches.
 
-find      an entry, by a small read; kept beside the local store, with its signature, which is looked at again each time
-fetch     an object's files, when something needs them
+find      an entry, by a small read; cached beside the local store with its signature, which is verified again each time
+fetch     an object's files, when a stage or the delivery needs them
 offer     a result, uploaded while later stages run; the end of a run waits for that, within a limit
 
-Whatever goes wrong costs a bounded time once in a process, and a caution: from then on the bucket is not asked.
+A failure costs a bounded time once in a process, and a caution: after that the bucket gets no more requests.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 NO_KEY = "there is no key to sign it with"
-# Where a client of S3 has credentials from, beside the machine's own role.
+# The sources of a client's S3 credentials, beside the machine's own role.
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 
 
@@ -51,10 +51,10 @@ class Remote:
 
     Args:
         bucket: The bucket.
-        root: The local store's folder, which keeps what was read of entries and manifests.
+        root: The local store's folder, which has the cache of entries and manifests.
         trusted: Public keys of trusted signers, 64 hex digits each.
-        signer: This user's key pair, trusted too; None where there is none, and nothing is written.
-        write: Whether results are put there.
+        signer: This user's key pair, trusted too; None where there is none: nothing is then written.
+        write: Whether results are uploaded.
     """
 
     @classmethod
@@ -80,7 +80,7 @@ class Remote:
         self._listings: dict[str, Listing | None] = {}
         self._coming: dict[str, Future[Listing | None]] = {}
         self._there: set[str] = set()
-        self._damaged: set[str] = set()  # objects that are not what they should be, or not there
+        self._damaged: set[str] = set()  # objects that are damaged or missing
         self._passed_over: dict[str, str] = {}
         self._in_session = False
         self._signer = signer
@@ -90,7 +90,7 @@ class Remote:
         )
 
     def serves(self) -> str:
-        """In a few words, whether it answers, and what this user may do there."""
+        """In a few words, whether the bucket answers, and what this user may do."""
         try:
             self._bucket.loop.run(self._bucket.check_format())
         except Unavailable as e:
@@ -101,7 +101,7 @@ class Remote:
         return f"{there}; written to as {KEY}:{self._signer.id}" if self._signer else f"{there}; {NO_KEY}"
 
     def find(self, stage: str, key: str) -> Entry | None:
-        """The entry of a key, of a signer who is trusted."""
+        """The entry of a key, if a trusted signer signed it."""
         if key not in self._entries and key not in self._missing:
             entry = self._cache.entry(stage, key, self._trusted) or self._ask(stage, key)
             if entry is None:
@@ -114,7 +114,7 @@ class Remote:
         return self._entries.get(key)
 
     def knows(self, digest: str) -> bool:
-        """Whether an object is known to be there; nobody is asked."""
+        """Whether an object is known to be there; sends no request."""
         return not self._bucket.off and digest in self._there and digest not in self._damaged
 
     def has(self, digest: str) -> bool:
@@ -124,7 +124,7 @@ class Remote:
         return self.knows(digest)
 
     def listing(self, digest: str) -> Listing | None:
-        """What an object consists of; None where it cannot be had."""
+        """The listing of an object; None where it cannot be read."""
         if digest not in self._listings:
             listing = self._cache.listing(digest)
             if listing is None and not self._bucket.off:
@@ -155,7 +155,7 @@ class Remote:
             raise Damaged(digest) from e
 
     def offer(self, entry: Entry, folder: Path | None, files: Sequence[FileRecord]) -> None:
-        """Has a result put there in the background, unless it is known to be there."""
+        """Uploads a result in the background, unless it is known to be there."""
         unavailable = self._bucket.off or self._bucket.closed
         if not self._writes or unavailable or self._cache.has_entry(entry.key_document["stage"], entry.key):
             return
@@ -166,7 +166,7 @@ class Remote:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Surrounds a run: at its end, what was offered is there, or it is said why not; an interruption ends that."""
+        """Surrounds a run: at its end, every offered result is there, or a message says why not. Ctrl-C ends that."""
         self._in_session = True
         try:
             yield
@@ -188,7 +188,7 @@ class Remote:
         self.tell_passed_over()
 
     def tell_passed_over(self) -> None:
-        """Says how many entries of whom were not trusted, and what to type; of a run at its end."""
+        """Says at the end of a run how many entries were not trusted, whose they are, and what to type."""
         counts = Counter(self._passed_over.values())
         if counts and not self._in_session:
             self._passed_over.clear()
@@ -199,7 +199,7 @@ class Remote:
             log.warning("%s", Problem(what, command=way))
 
     def why_missed(self, key: str) -> str:
-        """Why there is an entry of a key that does not count; empty where there is none."""
+        """Why an entry of a key is there and is not used; empty where there is none."""
         whose = self._passed_over.get(key, "")
         return f"there is one in the remote {_by(whose)}" if whose else ""
 
@@ -208,7 +208,7 @@ class Remote:
         return f"remote={self._bucket.address}"
 
     def _ask(self, stage: str, key: str) -> Entry | None:
-        """The entry of a key, of the bucket itself."""
+        """The entry of a key, read from the bucket itself."""
         if self._bucket.off:
             return None
         return self._answer(self._bucket.loop.start(self._look_up(stage, key)))
@@ -235,18 +235,18 @@ class Remote:
         return None
 
     def _verified(self, stage: str, key: str, envelope: str) -> Entry | None:
-        """The entry in an envelope that was read, which is kept. Raises NotTrusted."""
+        """The verified entry in an envelope, which is then cached. Raises NotTrusted."""
         entry = verified(envelope, key, self._trusted)
         if entry is not None:
             self._cache.keep_entry(stage, key, envelope)
         return entry
 
     def _forget(self, digest: str) -> None:
-        """Keeps nothing of an object that cannot be had: what is built in its place is offered, and so mends it."""
+        """Removes an object that cannot be read from the cache: its rebuilt copy is then uploaded, which repairs it."""
         self._cache.forget(digest, [entry for entry in self._entries.values() if entry.digest == digest])
 
     def _expect(self, digest: str) -> None:
-        """Begins to read a manifest, which is waited for when it is needed."""
+        """Begins to read a manifest; `listing` waits for it."""
         expected = digest in self._listings or digest in self._coming or self._cache.has_listing(digest)
         if not expected and not self._bucket.off:
             self._coming[digest] = self._bucket.loop.start(self._read_manifest(digest))
@@ -258,7 +258,7 @@ class Remote:
         return listing
 
     def _answer(self, coming: Future[T | None]) -> T | None:
-        """A small answer, or None; a bucket that does not give it, or took too long for all of them, is left alone."""
+        """A small answer, or None. A bucket that fails, or takes too long in all, gets no more requests."""
         began = time.monotonic()
         try:
             answer = self._bucket.loop.wait(coming)
@@ -281,21 +281,21 @@ class Remote:
             raise Unavailable(f"a download was not done within {limit:.0f} s") from None
 
     def _give_up(self, error: Unavailable, began: float) -> None:
-        """Does not ask the bucket from now on in this process, and says so once."""
+        """Sends the bucket no more requests in this process, and says so once."""
         if not self._bucket.off:
             self._bucket.why_off = error.why
             what = f"{self._place} is not asked from now on: {error.why}; it cost {time.monotonic() - began:.1f} s"
             self._say(what, _advice(self._bucket.address, error))
 
     def _say(self, what: str, command: str) -> None:
-        """Says something of the bucket, once in a process."""
+        """Logs a message about the bucket, once in a process."""
         if what not in self._bucket.cautions:
             self._bucket.cautions.add(what)
             log.warning("%s", Problem(what, command=command))
 
 
 def _advice(address: Address, error: Unavailable) -> str:
-    """What to type where a bucket does not serve us."""
+    """What to type when a bucket does not answer."""
     if "TimeTooSkewed" in error.why:
         return "set the clock of this machine, or remote=null"
     if error.denied:

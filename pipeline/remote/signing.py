@@ -1,9 +1,9 @@
 """Signatures of entries: ed25519 over a DSSE envelope, whose payload is the entry as JSON.
 
-DSSE (the Dead Simple Signing Envelope of in-toto and Sigstore) signs the very bytes that are read afterwards, so there
-is no second form of a document to disagree about. The payload holds the key, the output digest and all the rest.
+DSSE (the Dead Simple Signing Envelope of in-toto and Sigstore) signs exactly the bytes that are parsed afterwards, so
+two forms of a document cannot differ. The payload is the whole entry, with the key and the output digest.
 
-A signer is known by the public key itself: `key:` and 64 hex digits. The private key is a PEM file in the user's
+The public key itself identifies a signer: `key:` and 64 hex digits. The private key is a PEM file in the user's
 configuration folder, which nobody else may read.
 """
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 TYPE = "application/vnd.drydock.entry.v1+json"
-# Of one envelope, how many signatures are looked at: ours has one.
+# How many signatures of one envelope are verified at most: ours has one.
 SIGNATURES = 8
 UNSIGNED, BROKEN = "unsigned", "with a signature that does not fit"
 
 
 class NotTrusted(Exception):
-    """An entry that does not count, with whose it is: `key:…`, UNSIGNED or BROKEN."""
+    """An entry that is not trusted, with its signer: `key:…`, UNSIGNED or BROKEN."""
 
     def __init__(self, whose: str) -> None:
         super().__init__(whose)
@@ -64,11 +64,11 @@ class Signer:
 
 
 def verified(envelope: str | bytes, key: str, trusted: Collection[str]) -> Entry | None:
-    """The entry in an envelope, where a trusted signer signed it.
+    """The entry in an envelope, if a trusted signer signed it.
 
     Args:
-        envelope: What was read, of anybody.
-        key: The key that it was looked up by, which the entry has to name.
+        envelope: The envelope as it was read, from anybody.
+        key: The key that it was looked up by, which the entry must name.
         trusted: Public keys of trusted signers, 64 hex digits each.
 
     Returns None for an entry of a trusted signer that this version cannot read, or that is of another key. Raises
@@ -90,7 +90,7 @@ def verified(envelope: str | bytes, key: str, trusted: Collection[str]) -> Entry
 
 
 def _opened(envelope: str | bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """The payload and who signed it, by what the envelope says. Raises NotTrusted for what is no envelope."""
+    """The payload, and the signers that the envelope names. Raises NotTrusted for anything that is no envelope."""
     try:
         read = json.loads(envelope)
         if read["payloadType"] != TYPE:
@@ -127,13 +127,13 @@ def _text(content: bytes) -> str:
 
 
 def key_file() -> Path:
-    """Where this user's private key is, or would be."""
+    """The path of this user's private key, which may not exist."""
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(home).absolute() / "drydock" / "signing_key.pem"
 
 
 def own() -> Signer | None:
-    """This user's key pair; None where none was made. Raises ConfigError for a file that others can read, or no key."""
+    """This user's key pair; None where there is none. Raises ConfigError for a file that others can read, or no key."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -161,7 +161,7 @@ def own() -> Signer | None:
 
 
 def create() -> Signer:
-    """Makes this user's key pair; another process's that is there already wins. Raises ConfigError."""
+    """Makes this user's key pair, unless another process has made it already. Raises ConfigError."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 

@@ -1,4 +1,4 @@
-"""Results on their way into a bucket, one after the other, while stages go on."""
+"""Uploads results to a bucket, one after the other, while stages run."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Keep = Callable[[str, str, str], None]
 
 
 class Uploads:
-    """Those of one run.
+    """The uploads of one run.
 
     Args:
-        bucket: Where to.
-        signer: Who signs the entries.
-        trusted: Whose entries stand where one is there already.
-        damaged: Digests of objects that were found damaged in the bucket, and are written anew.
-        keep: Is given the envelope that stands for a stage and key, once it is there.
+        bucket: The bucket.
+        signer: The key pair that signs the entries.
+        trusted: Public keys of signers whose existing entries are kept.
+        damaged: Digests of objects that were found damaged in the bucket, and are written again.
+        keep: Called with the envelope that the bucket has for a stage and key in the end.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class Uploads:
         self._failed: dict[str, str] = {}
 
     def add(self, entry: Entry, folder: Path | None, files: Sequence[FileRecord]) -> None:
-        """Begins to upload a result; each once in a run."""
+        """Begins to upload a result, once in a run."""
         if entry.key not in self._under_way:
             work = self._bucket.loop.start(self._upload(entry, folder, files))
             self._under_way[entry.key] = work, sum(f.size for f in files)
 
     def cancel(self) -> None:
-        """Ends what is under way; what is not there whole cannot be seen."""
+        """Cancels the uploads; an incomplete one stays invisible."""
         for work, _ in self._under_way.values():
             work.cancel()
 
     def finish(self, place: str) -> None:
-        """Waits for what is under way, within a limit, and says what did not get there."""
+        """Waits for the uploads, within a limit, and says which ones failed."""
         size = sum(count for work, count in self._under_way.values() if not work.done())
         until, progress = time.monotonic() + limit_of(size), Progress(self._bucket, size, "uploaded")
         try:
@@ -81,7 +81,7 @@ class Uploads:
             more = "; nothing more is put there by this process" if self._bucket.closed else ""
             what = f"{results} not put into {place}: {why}{more}"
             again = "the next run that uses them tries again; remote.write=false does not"
-            off = self._bucket.why_off  # so it is no second caution
+            off = self._bucket.why_off  # so that there is no second caution
             log.log(logging.INFO if off else logging.WARNING, "%s", Problem(what, command=again))
         self._under_way.clear()
         self._failed.clear()
@@ -104,7 +104,7 @@ class Uploads:
             self._failed[entry.key] = why
 
     async def _put_object(self, digest: str, folder: Path, files: Sequence[FileRecord]) -> None:
-        """Writes the files of an object, and then its manifest, unless they are there."""
+        """Uploads the files of an object, and then its manifest, unless they are there."""
         name, anew = names.manifest_name(digest), digest in self._damaged
         if not anew and names.parsed_manifest(await self._bucket.read(name) or "", digest) is not None:
             return
@@ -118,7 +118,7 @@ class Uploads:
             await self._bucket.upload(name, folder / file.path, file)
 
     async def _put_entry(self, entry: Entry) -> None:
-        """Writes an entry where the first writer wins, or beside one of somebody who is not trusted."""
+        """Writes an entry; the first writer wins. Writes it beside an entry of a signer who is not trusted."""
         stage, key = entry.key_document["stage"], entry.key
         name, envelope = names.action_name(stage, key), self._signer.sign(entry)
         if await self._bucket.write(name, envelope):

@@ -1,9 +1,9 @@
-"""`python -m pipeline.remote.worker FD URL`: the process that talks to a bucket, for the one that started it.
+"""`python -m pipeline.remote.worker FD URL`: the process that talks to a bucket for its parent.
 
-In a process of its own, since a client in Rust has threads that outlive neither a fork nor the end of an interpreter.
-It ends with the other end of its socket, however that one dies: an upload that is not complete then cannot be seen.
+It is a process of its own, since the threads of a client in Rust survive neither a fork nor the end of an interpreter.
+It ends when the other end of its socket closes, however its parent dies: an incomplete upload stays invisible.
 
-A question is a line of JSON, {id, do, with}, or {cancel: id}; an answer is {id, ok} or {id, failed}, or {moved: bytes}.
+A request is a line of JSON, {id, do, with}, or {cancel: id}; an answer is {id, ok} or {id, failed}, or {moved: bytes}.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 from pipeline.remote.address import Address
 from pipeline.remote.answers import Unavailable, sent
 
-# Of one line: the largest text that is read or written, and more.
+# The limit of one line: more than the largest text that is read or written.
 LONGEST = 2**26
 
 
 async def serve(fd: int, url: str) -> None:
-    """Answers until the other end is gone."""
+    """Answers requests until the other end is closed."""
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd), limit=LONGEST)
 
     def say(**line: Any) -> None:
@@ -47,7 +47,7 @@ def _end(under_way: dict[int, asyncio.Task[None]], number: int, task: asyncio.Ta
 
 
 def _client(url: str, say: Any) -> Any:
-    """The client; where there can be none, why."""
+    """The client, or the reason why there is none."""
     try:
         from pipeline.remote.client import Client
 
@@ -64,7 +64,7 @@ async def _answer(client: Any, question: dict[str, Any], say: Any) -> None:
         if isinstance(client, Unavailable):
             raise client
         say(id=question["id"], ok=await getattr(client, question["do"])(**question["with"]))
-    except Exception as e:  # whatever it is, the other end has the words for it
+    except Exception as e:  # any error: the other end reports it
         say(id=question["id"], failed=sent(e))
 
 

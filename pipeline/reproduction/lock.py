@@ -23,13 +23,13 @@ GROUP = "experiment"
 
 @dataclass(frozen=True)
 class Lock:
-    """What a lock holds.
+    """The content of a lock.
 
     Args:
-        schema: Of this file.
+        schema: The schema of this file.
         experiment: Its name.
         python: The version of Python, major and minor.
-        record: What was made; see pipeline/record/lineage.py.
+        record: The record of the artifact; see pipeline/record/lineage.py.
         measured: Stage to the figures of its check, by shape; on another processor the last digits differ.
     """
 
@@ -45,7 +45,7 @@ class Lock:
 
         Args:
             experiment: Its name.
-            result: What it ended with, a record among it.
+            result: The run's result, with a record.
         """
         assert result.record is not None
         return cls(
@@ -85,7 +85,7 @@ class Lock:
         return cls(**{**content, "record": at.record})
 
     def write(self) -> Path:
-        """Writes it beside the YAML, in the place of an earlier one; returns where. Raises OSError, ConfigError."""
+        """Writes it beside the YAML, replacing an earlier one. Returns its path. Raises OSError, ConfigError."""
         path = file(self.experiment)
         write_json(path, asdict(self), ordered=True)
         return path

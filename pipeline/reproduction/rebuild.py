@@ -35,7 +35,7 @@ class Rebuilt:
     """The result of a graph.
 
     Args:
-        result: What the run ended with, a record among it.
+        result: The run's result, with a record.
         store: Where every stage's result is.
     """
 
@@ -48,7 +48,7 @@ def run(nodes: Sequence[Node], about: Mapping[str, Any], store: Path, output: Pa
 
     Args:
         nodes: The graph, checked.
-        about: What its record says beside the stages.
+        about: The keys of its record beside the stages.
         store: The store's folder; an empty one, or none yet, to rebuild everything.
         output: The folder to deliver to.
 
@@ -75,7 +75,7 @@ def graph_of(located: LocatedRecord, assignments: Sequence[str], *, own: bool) -
 
     Args:
         located: The record.
-        assignments: What was typed, such as "stages.load.weights=net.pth": the files that a record does not name.
+        assignments: What was typed, such as "stages.load.weights=net.pth": the files, which a record does not name.
         own: Whether a run of this user's wrote it, so that files are where they were then; anything else comes from
             anybody, see pipeline/reproduction/trust.py.
 
@@ -107,7 +107,7 @@ def graph_of(located: LocatedRecord, assignments: Sequence[str], *, own: bool) -
 
 
 def about(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says beside its stages."""
+    """The keys of a record beside its stages."""
     return {n: record[n] for n in ("model", "target", "precision", "seed")}
 
 

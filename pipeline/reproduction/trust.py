@@ -1,10 +1,10 @@
 """Whose code a record may have run. A record comes with a file, from anybody; a configuration is one's own.
 
-So is a run that this user made, which their store knows by what its run.json holds: not by where that lies, nor by
-whose file it is, for a download may lie anywhere and is owned by whoever unpacked it.
+A run of this user's is their own, too. Their store recognises it by the content of its run.json. Neither the place nor
+the owner of that file counts: a download may be anywhere, and its owner is the user who unpacked it.
 
-Everything that a record names is refused unless it is known to do no harm, or a person has named it: what could be
-imported, what could be read, and what a stage would only do with a person's consent.
+Everything that a record names is refused unless it is known to be harmless, or a person has named it: modules to
+import, files to read, and actions of a stage that need a person's consent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def is_own(run: Mapping[str, Any] | None, store: Sequence[Path]) -> bool:
     """Whether a run of this user's wrote a run.json.
 
     Args:
-        run: All that it holds; None for a record from elsewhere.
+        run: The whole content of the run.json; None for a record from elsewhere.
         store: The folders of this user's store. Never one that the run.json names.
 
     Raises ConfigError for a store that cannot be read.
@@ -48,7 +48,7 @@ def demand(record: Mapping[str, Any], assignments: Sequence[str]) -> None:
 
     Args:
         record: As it was found; nothing of it has been built yet.
-        assignments: What was typed, such as "stages.load.weights=net.pth".
+        assignments: The assignments that were typed, such as "stages.load.weights=net.pth".
 
     Raises ConfigError with everything that is refused.
     """

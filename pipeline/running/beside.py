@@ -83,9 +83,9 @@ def clear(folder: Path, whole: Callable[[Path], bool], name: str = "") -> None:
     """Removes what dead deliveries left in a folder; one that died between its two renames is undone.
 
     Args:
-        folder: Where they delivered to.
+        folder: Their output folder.
         whole: Whether a folder is a complete delivery.
-        name: What they delivered there; empty for whatever it was.
+        name: The name of their output; empty for any.
     """
     with contextlib.suppress(OSError):
         for path in sorted(folder.iterdir(), key=lambda p: not p.name.endswith(OLD)):
@@ -122,8 +122,8 @@ def _locked(path: Path, *, wait: bool = False, unlockable: bool = False) -> Iter
 
     Args:
         path: The folder.
-        wait: Whether to wait for whoever has it.
-        unlockable: What to give where folders cannot be locked.
+        wait: Whether to wait until its holder releases it.
+        unlockable: The value to return where folders cannot be locked.
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

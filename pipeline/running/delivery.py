@@ -117,7 +117,7 @@ def _explained(output: Path) -> AbstractContextManager[None]:
 
 
 def _followed(output: Path) -> Path:
-    """Where a link leads, or would lead if that was there."""
+    """The target of a link, whether or not it exists."""
     return Path(os.path.realpath(output)) if output.is_symlink() else output
 
 
@@ -136,7 +136,7 @@ def _in_the_way(output: Path) -> ConfigError:
 
 
 def _replaceable(output: Path) -> bool:
-    """Whether a folder holds a delivery and nothing else, several of them in folders of their own, or nothing."""
+    """Whether a folder is empty, or holds only a delivery, or only several in folders of their own."""
     if not output.is_dir():
         return False
     if (files := _files(output)) is not None:

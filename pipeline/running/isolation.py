@@ -159,8 +159,8 @@ class _Ended(Exception):
     """A worker that ended before its stage did.
 
     Args:
-        how: How it ended, as the end of a sentence.
-        command: What to do about it.
+        how: How the process ended, as the end of a sentence.
+        command: What to type.
         final: Whether a new worker would end the same way.
         crashed: Whether its own code crashed it.
     """
@@ -354,7 +354,7 @@ _current: _Worker | None = None
 
 
 def _worker() -> _Worker:
-    """The process that serves this one: started when there is none, or none any more."""
+    """The worker process; starts one when there is none, or when it has died."""
     global _current
     if _current is not None and _current.owner == os.getpid():
         if _current.alive:

@@ -24,7 +24,7 @@ class Outcome:
         size: Bytes of its files, of a delivery those of the artifact as it was checked; 0 in memory.
         seconds: How long the build took: now if it was built, in the earlier run if it was a hit.
         peak_bytes: Peak resident memory while it was built; None for a hit.
-        notes: What the stage reported about its run.
+        notes: The stage's notes about its run.
         facts: Properties stored with its result.
     """
 

@@ -69,7 +69,7 @@ class _Speech:
         """The origin of a port's artifact, or of an artifact further back.
 
         Args:
-            port: Of the stage that runs.
+            port: The port of the stage that runs.
             state: The stage, and whether it has a source; None where nothing is known.
             back: How many steps before the artifact its source is.
         """

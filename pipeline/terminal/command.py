@@ -113,7 +113,7 @@ def spare_collections() -> None:
 
 
 def columns() -> int | None:
-    """How many columns the terminal has that stdout is; None where it is none."""
+    """The number of columns of the terminal at stdout; None where stdout is no terminal."""
     return width_of(_terminals[0]) if _terminals else None
 
 

@@ -84,7 +84,7 @@ class Console:
         began = self._began
 
         class OfAll(ProgressColumn):
-            """How long the run goes on already."""
+            """How long the run has been going on."""
 
             def render(self, task: Task) -> Text:
                 return Text(f"of {units.duration(time.perf_counter() - began, whole=True)}", "dim")
@@ -133,7 +133,7 @@ def show(error: DrydockError) -> int:
 def counted(steps: Sequence[Step]) -> str:
     """How many stages are hits and how many must run, such as "12 stages: 8 from the store, 3 to build, 1 to deliver".
 
-    What is in memory alone counts as the store's where nothing has to be built on it, as in a plan and in a summary.
+    A stage in memory counts as a hit if no later stage has to be built from it, as in a plan and in a summary.
     """
     ready = sum(s.todo in (Todo.HIT, Todo.IDLE) for s in steps)
     return _counts(len(steps), ready, sum(s.todo is Todo.BUILD for s in steps), "to build", "to deliver")
@@ -149,8 +149,8 @@ def plan_table(steps: Sequence[Step], columns: int | None = None) -> str:
     """The plan as a table: stage, what is to be done, what feeds it, and why.
 
     Args:
-        steps: Of the plan.
-        columns: Of the terminal, which `why` is broken for; None for lines as long as they are.
+        steps: The steps of the plan.
+        columns: The width of the terminal, at which `why` is wrapped; None for no wrapping.
     """
     todo = {s.name: str(Todo.HIT if s.todo is Todo.IDLE else s.todo) for s in steps}
     rows = [(s.name, todo[s.name], ", ".join(s.node.inputs.values()), s.why) for s in steps]
@@ -173,7 +173,7 @@ def stage_line(outcome: Outcome) -> str:
 
 
 def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
-    """What a run ended with, as names and texts: artifact, size, parity, weights, time."""
+    """The result of a run, as names and texts: artifact, size, parity, weights, time."""
     last = next((o for o in result.outcomes if o.how == "delivered"), result.outcomes[-1])
     hits = [o for o in result.outcomes if o.how == "hit"]
     built = sum(o.how == "built" for o in result.outcomes)
@@ -236,7 +236,7 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
 
 
 def _tokens(tokens: Mapping[str, Any]) -> str:
-    """How a language model's tokens compared."""
+    """The comparison of a language model's tokens, as text."""
     text = f"{tokens['equal']} tokens are those of {tokens['against']}, through {tokens['runtime']}"
     text += f", {tokens['own']} of them by our own loop" if tokens["own"] else ""
     text += f", as {tokens['by_ours']}" if tokens["by_ours"] else ""

@@ -20,7 +20,7 @@ class CaptureByOpset(Stage):
     All opsets on one side of the border share one capture.
 
     Args:
-        graph_opset: Of the ONNX graph; None where there is none: then torch.export is used.
+        graph_opset: The opset of the ONNX graph; None without a graph: torch.export is then used.
         store_up_to: See capture_export.
     """
 

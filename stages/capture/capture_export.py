@@ -18,7 +18,7 @@ class CaptureExport(Stage):
     """torch.export with the dynamic dimensions of the model's YAML, each within its min and max.
 
     The whole graph is captured with its conditions on shapes. Each is checked at every size of `dims`, because
-    exporters drop conditions. A model that cannot be captured so is an error, never a frozen branch.
+    exporters drop conditions. A model that torch.export cannot capture is an error, never a frozen branch.
 
     Args:
         store_up_to: Bytes of weights up to which the program is stored. It includes a copy of them, and capturing a

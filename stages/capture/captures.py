@@ -36,9 +36,9 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     Args:
         how: export, trace or script.
         inputs: The module and its reference, by the names of the capturing stages' ports.
-        folder: For model.pt.
+        folder: The folder for model.pt.
 
-    Raises as the function of that way does.
+    Raises the same errors as the function of that capture.
     """
     module, reference = inputs["module"].live, inputs["reference"]
     # For a decoder of the user's own, only the reference knows its cache.

@@ -22,10 +22,10 @@ class Opset(Setting):
     """An opset that an exporter writes.
 
     Args:
-        refusal: What is said of others, such as "no exporter writes".
-        written: Those that it writes.
-        elsewhere: Those that another writes.
-        capture: How one gets there.
+        refusal: The message for other opsets, such as "no exporter writes".
+        written: The opsets that this exporter writes.
+        elsewhere: The opsets that another exporter writes.
+        capture: The capture that leads to that exporter.
     """
 
     refusal: str

@@ -40,7 +40,7 @@ class Parting:
     """Sizes at which forward takes another path than at the example's.
 
     Args:
-        sizes: Of the dynamic dimensions, by name; those with the least work on this path.
+        sizes: The sizes of the dynamic dimensions, by name, with the least work on this path.
         place: The last line that both paths share, "net.py:8 in forward: if h > w:".
         line: The same as "net.py:8".
     """
@@ -80,7 +80,7 @@ def search(bound: Any, interface: Interface, sizes: Sequence[Sizes] | None = Non
 
     Args:
         bound: The module, as captures have it.
-        interface: Of the module.
+        interface: The module's interface.
         sizes: Where to search; None for the whole of `dims`, at as many sizes as a budget of steps allows.
         operands: Whether the same steps with other weights and fractions count as another path.
     """

@@ -58,7 +58,7 @@ def read(file: Path | io.BytesIO, says: str) -> Any:
 
     Args:
         file: The file or its content.
-        says: What it is, for messages.
+        says: Its name in messages.
 
     Raises:
         StageError: When it has anything that could run code.

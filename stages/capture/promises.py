@@ -43,7 +43,7 @@ class Judged:
 
     Args:
         agreeing: Where its answers might have differed, and did not.
-        open: What could be neither proved nor disproved.
+        open: Conditions that could be neither proved nor disproved.
     """
 
     agreeing: list[str] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Asking:
     Args:
         bound: The module, as captures have it. A copy of it runs, so its buffers do not change.
         captured: Returns the capture, which takes the same tensors; called when it is needed.
-        reference: With the fills of the inputs.
+        reference: The reference, with the fills of the inputs.
     """
 
     def __init__(self, bound: Any, captured: Callable[[], Any], reference: Artifact) -> None:
@@ -214,7 +214,7 @@ def of_trace(traced: Path, fixed: Sequence[str], bound: Any, reference: Artifact
         traced: The file of the trace. In memory it shares the model's buffers.
         fixed: The lines where the tracer fixed something, "net.py:27".
         bound: The module that was traced.
-        reference: Of the module.
+        reference: The module's reference.
 
     Raises:
         CheckFailed: When the trace's answers differ from the model's, or it cannot be run.

@@ -123,7 +123,7 @@ def difference(actual: Array, expected: Array) -> float:
 
 
 def is_reordered(actual: Array, expected: Array) -> bool:
-    """Whether a value is another one's numbers in another order, and no other numbers."""
+    """Whether two values have exactly the same numbers, in another order."""
     import numpy as np
 
     if actual.size != expected.size or np.array_equal(actual.reshape(-1), expected.reshape(-1)):

@@ -90,7 +90,7 @@ class Audit(Stage):
         return artifact.noting(**notes)
 
     def _counted(self, artifact: Artifact) -> tuple[Counts, Counts, str]:
-        """Counts by type; the same without what was left out by name; and other weights left in floats, in words."""
+        """Counts by type; the counts without ignored operations; and a text on other weights that are still floats."""
         if artifact.kind in formats.kinds("layers"):
             counts = formats.part(artifact.kind, "layers").layers(artifact)
             layers: Counts = {"weights": {}, "operations": counts}

@@ -49,7 +49,7 @@ class Benchmark(Running):
     Args:
         case: Which of the reference's cases to run, such as example or max; None for the first that the artifact takes.
             For a language model: the prompt's label, such as "7 tokens"; None for the longest.
-        compute: What the artifact must compute in, read back; eager PyTorch computes in what the module has.
+        compute: The type that the artifact must compute in, read back; eager PyTorch computes in the module's type.
         properties: The runtime's own settings by its own names; each is read back.
         extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
         threads: How many threads each contender computes with; None for every logical core there is.
@@ -93,7 +93,7 @@ class Benchmark(Running):
         return tuple(sorted({*super().modules(kinds), *beside_it, *folders}))
 
     def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
-        """What the runtime lacks on this machine: what `unmeasured` in its module returns, if it has that."""
+        """What the runtime lacks on this machine, from `unmeasured` in its module, if it has that."""
         runtime = formats.part(kinds["artifact"], "runtime")
         return list(runtime.unmeasured()) if hasattr(runtime, "unmeasured") else []
 
@@ -165,7 +165,7 @@ class Benchmark(Running):
         return cases[label]
 
     def _jobs(self, inputs: Mapping[str, Artifact], case: Case, folder: Path) -> tuple[dict[str, Job], dict[str, str]]:
-        """What each contender runs, the artifact's first, and why others are not measured, by name."""
+        """The job of each contender, the artifact's first, and why others are not measured, by name."""
         artifact = inputs["artifact"]
         ours = session.name(artifact.kind)
         against = [name for name in self.against if name != ours]

@@ -40,18 +40,18 @@ WORDS = ("true", "false", "null", "nan", "inf")
 
 
 class BlameNotes(Notes, total=False):
-    """Notes with the layers that bring the error in, and the stage that lowered them."""
+    """Notes with the layers that cause the error, and the stage that reduced them."""
 
     blame: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What a layer does to the error.
+    """The effect of a layer on the error.
 
     Args:
         name: As the graph has it.
-        type: By the format's own name.
+        type: The type, by the format's own name.
         error: The relative error (norm of the difference over the norm) of its values where its inputs are exact;
             infinite where they overflow.
         brought: The relative error of the graph's outputs where only this layer is lowered; infinite also where the
@@ -118,7 +118,7 @@ def layers(
     Args:
         artifact: As the runner hands it to a stage, with its origin.
         inputs: Arrays that it takes, by name.
-        compute: What an IR is to compute in.
+        compute: The type that an IR computes in.
         extensions: Operations that OpenVINO does not have by itself.
         overflowing: Whether to look only for layers whose values do not fit their type and change the outputs. Then
             what a runtime raises reaches the caller.
@@ -156,7 +156,7 @@ def _measured(
     overflowing: bool = False,
     output: str | None = None,
 ) -> list[Layer]:
-    """What each suspect does to the outputs, in the graph's order."""
+    """The effect of each suspect on the outputs, in the graph's order."""
     before = graphs.read(source, how.extensions)
     values = formats.part(source.kind, "values").values
     meant = before.results if output is None else [before.outputs[output]]

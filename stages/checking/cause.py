@@ -46,13 +46,13 @@ class Failure:
     """A check that failed.
 
     Args:
-        artifact: What was checked, with its origin.
-        reference: What it was compared with.
+        artifact: The artifact that was checked, with its origin.
+        reference: The reference that it was compared with.
         wrong: What is wrong, a sentence each.
         failing: The labels of the failing cases in the order in which they ran, each with the label of the case that
             ran just before it; see Parity.
         how: How it was run.
-        tolerance: How far it was allowed to be off.
+        tolerance: The tolerance of the check.
     """
 
     artifact: Artifact
@@ -115,7 +115,7 @@ def _off(first: Divergence) -> str:
 
 
 def _search(failure: Failure) -> tuple[Search, Artifact]:
-    """What diverges first, and the artifact that was searched."""
+    """The first operator that diverges, and the artifact that was searched."""
     artifact = failure.artifact
     if artifact.kind == Kind.MODULE:
         return Search(why="what torch.compile makes of a module has no values that can be asked for"), artifact

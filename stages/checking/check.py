@@ -49,7 +49,7 @@ class Check(Running):
     with float16's range, at the shape with the largest error.
 
     Args:
-        compute: What the artifact must compute in while it is checked; asked for and read back.
+        compute: The type that the artifact must compute in during the check; set and read back.
         properties: The runtime's own settings by its own names, such as EXECUTION_MODE_HINT; each is read back.
         extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
         tolerance: How far outputs may be from the reference.

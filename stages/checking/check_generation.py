@@ -41,10 +41,10 @@ class CheckGeneration(Stage):
     Where the folder's runtime does not feed its cache, our own loop runs the same graph, and the notes say so.
 
     Args:
-        compute: What the graph must compute in; asked for and read back.
+        compute: The type that the graph must compute in; set and read back.
         properties: The runtime's own settings by its own names, such as KV_CACHE_PRECISION; each is read back.
         extensions: Operations that the runtime does not have by itself.
-        tolerance: How far a logit may be off: a first choice may be ahead by twice its max_rel and still be close.
+        tolerance: How far a logit may be off. A first choice that leads by at most twice its max_rel counts as close.
         ours: Whether our own loop runs the graph in any case.
     """
 

@@ -33,7 +33,7 @@ class Compare(Running):
     """Compares an artifact with another of any kind that runs, at every shape of the reference that both take.
 
     Args:
-        compute: What both must compute in: float32, float16 or bfloat16.
+        compute: The type that both must compute in: float32, float16 or bfloat16.
         extensions: Operations that the runtime does not have by itself; see compile_openvino.
     """
 

@@ -27,7 +27,7 @@ MODULE, SCRIPT = "module.pickle", "module.pt"
 
 
 class Job(TypedDict):
-    """What a contender runs: a runtime by its module's name, an artifact, its inputs and its settings."""
+    """The job of a contender: a runtime by its module's name, an artifact, its inputs and its settings."""
 
     runtime: str
     kind: str
@@ -106,7 +106,7 @@ def block(infer: Callable[[], object], seconds: float, warmup: int) -> list[floa
 
 
 def peak_bytes() -> int:
-    """The largest resident memory so far, of this program alone: getrusage's also counts what started it, on Linux."""
+    """The largest resident memory of this program so far. On Linux, getrusage also counts the parent's memory."""
     if STATUS.exists():
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024

@@ -25,8 +25,8 @@ class Contender:
     """A process that has loaded one model and run it once; it runs blocks of inferences on request.
 
     Args:
-        name: What it is called in messages and results.
-        job: What it runs.
+        name: Its name in messages and results.
+        job: The job that it runs.
         folder: For its files.
 
     Attributes:
@@ -142,7 +142,7 @@ def in_turn(
 ) -> tuple[dict[str, list[list[float]]], dict[str, int]]:
     """Blocks of each contender's times, and its peak memory in bytes, by name.
 
-    A block of the first, one of the second, … and again, so that a machine that slows down slows all of them.
+    Runs a block of each contender in turn, again and again, so that a machine that slows down affects all of them.
     """
     blocks: dict[str, list[list[float]]] = {c.name: [] for c in contenders}
     peaks: dict[str, int] = {}

@@ -54,14 +54,14 @@ class Divergence:
     """The operator that diverges first.
 
     Args:
-        operator: Such as aten.remainder.
+        operator: The operator, such as aten.remainder.
         module: See Result.
         place: Likewise.
         error: How far its result is off, as a share of its largest number; infinite where NaN, infinities, whole
             numbers or truths differ; None where the artifact has no value of that size that is not known. Unless
             `alone`, of the value that is closest to it.
         node: If `alone`, the artifact's node that gives it, otherwise the first that has none of the model's values.
-        type: That node's, by the format's own name.
+        type: That node's type, by the format's own name.
         whole: Whether the result is of whole numbers or truths.
         behind: The operator that the artifact fused with it, whose result it is.
         alone: Whether with that node's numbers all the rest of the model agrees.
@@ -96,7 +96,7 @@ def first(artifact: Artifact, model: Artifact, case: Request, how: How, toleranc
     """The operator that diverges first.
 
     Args:
-        artifact: What failed, of a kind that has `values`.
+        artifact: The artifact that failed, of a kind that has `values`.
         model: The module, or the graph that is the model.
         case: The inputs of both.
         how: How the artifact is run.
@@ -118,7 +118,7 @@ class Request:
     """One question.
 
     Args:
-        label: Of the case.
+        label: The label of the case.
         interface: The model's.
         model_inputs: The model's inputs.
         artifact_inputs: The artifact's inputs.
@@ -148,7 +148,7 @@ class _Pass:
     """One run of the model beside the artifact's values.
 
     Args:
-        recording: Of the model.
+        recording: The model's recording.
         matches: By result, the artifact's value that equals it.
         distinctive: The results that others are unlikely to equal by chance.
         unlike: Values of results that the artifact does not have.
@@ -223,7 +223,7 @@ class _Search:
         return number
 
     def _row(self, number: int, one: _Pass) -> Iterator[int]:
-        """A result and those that the artifact may have fused with it: while exactly one result is computed from it."""
+        """A result and those that may be fused with it, while exactly one result is computed from the last one."""
         for _ in range(FUSED):
             yield number
             following = [n for n, r in enumerate(one.recording.results) if number in r.sources]

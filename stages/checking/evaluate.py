@@ -29,7 +29,7 @@ class Evaluate(Running):
     Args:
         metric: top1, or the dotted path of a function; see stages/samples/metrics.py. More is better.
         max_drop: How far below the model's it may be; None measures only, and nothing fails.
-        compute: What the artifact must compute in; asked for and read back.
+        compute: The type that the artifact must compute in; set and read back.
         properties: The runtime's own settings by its own names; each is read back.
         extensions: Operations that the runtime does not have by itself; see compile_openvino.
         blame: Whether to look for the layers that cause the error even where the gate passes.

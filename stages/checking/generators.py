@@ -50,7 +50,7 @@ def measured(
     Args:
         inputs: The folder as "artifact", "tokens", the "reference", and the "module" that it was made from, if there is
             one.
-        label: Of the prompt; None for the longest that is in a batch by itself.
+        label: The prompt's label; None for the longest prompt that is alone in a batch.
         how: How the folder is run.
         pace: How long to measure.
         against: What is measured beside it: eager. Others are reported as not measured.
@@ -122,7 +122,7 @@ def _jobs(
     against: Sequence[str],
     folder: Path,
 ) -> tuple[dict[str, Job], dict[str, str]]:
-    """What each process runs, the folder's first, and why others are not measured, by name."""
+    """The job of each process, the folder's first, and why others are not measured, by name."""
     import numpy as np
 
     models, missing = {ours: (FOLDER, inputs["artifact"])}, {}

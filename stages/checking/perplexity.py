@@ -40,8 +40,8 @@ class Perplexity(Stage):
     cache of the first half. The artifact passes through unchanged.
 
     Args:
-        max_ratio: How many times the PyTorch model's perplexity it may have; None measures only, and nothing fails.
-        compute: What the graph must compute in; asked for and read back.
+        max_ratio: The largest perplexity, as a multiple of the PyTorch model's; None only measures.
+        compute: The type that the graph must compute in; set and read back.
         properties: The runtime's own settings by its own names, such as KV_CACHE_PRECISION; each is read back.
         extensions: Operations that the runtime does not have by itself.
         blame: Whether to look for the layers that cause the error even where the gate passes.

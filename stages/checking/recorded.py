@@ -56,7 +56,7 @@ class Recording:
     """The results inside a model at one input, in the order in which they were computed.
 
     Args:
-        results: By number.
+        results: The results, by number.
         outputs: The numbers of those that the model returns.
     """
 
@@ -76,7 +76,7 @@ class EagerRecorder:
         """Runs it once.
 
         Args:
-            follow: Sees each result as it is computed.
+            follow: Called with each result as it is computed.
             most: Bytes that the results may take. Raises TooLarge beyond.
         """
         import torch

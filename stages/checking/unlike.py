@@ -35,7 +35,7 @@ def explained(artifact: Artifact, parity: Parity) -> Unlike | None:
     """The cause if a cache is in fewer bits, or if only drawn inputs fail while all real samples agree; else None.
 
     Args:
-        artifact: What failed.
+        artifact: The artifact that failed.
         parity: The result of the comparison.
     """
     cache = (artifact.facts.get("stateful") or {}).get("cache", EXACT)

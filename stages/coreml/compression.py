@@ -114,7 +114,7 @@ def _compress(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) 
         source: The package.
         scheme: How to compress.
         ignored: Operations whose weights are not compressed.
-        folder: For the result.
+        folder: The folder for the result.
 
     Raises:
         ConfigError: When an ignored operation does not exist.

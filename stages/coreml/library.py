@@ -73,5 +73,5 @@ def _generation(target: str) -> str:
 
 
 def _sibling(target: str, generation: str) -> str:
-    """The system of the same kind of device in another generation."""
+    """The system of another generation for the same kind of device, such as iOS18 for iOS16."""
     return GENERATIONS[generation][GENERATIONS[_generation(target)].index(target)]

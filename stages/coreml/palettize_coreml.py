@@ -26,7 +26,7 @@ class PalettizeCoreml(Compression):
     Args:
         mode: kmeans; uniform, values at equal distances; unique, for weights that have few values already.
         nbits: Bits of an index into the table: 1, 2, 3, 4, 6 or 8. None for unique, which uses as few as possible.
-        granularity: What shares a table: per_tensor, or per_grouped_channel.
+        granularity: Which weights share a table: per_tensor, or per_grouped_channel.
         group_size: With per_grouped_channel: how many channels; None otherwise. Weights that it does not divide are not
             compressed.
         channel_axis: With per_grouped_channel: the dimension of the channels; None for the operation's own.

@@ -22,7 +22,7 @@ class QuantizeCoreml(Compression):
     Args:
         mode: linear_symmetric, or linear: with a zero point.
         dtype: int8, uint8, int4, uint4.
-        granularity: What shares a scale: per_tensor, per_channel or per_block.
+        granularity: Which weights share a scale: per_tensor, per_channel or per_block.
         block_size: With per_block: how many numbers along the input's channels share a scale, or a list with the number
             along each dimension, 0 for all; None otherwise. Weights that it does not divide are not compressed.
 

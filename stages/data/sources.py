@@ -59,7 +59,7 @@ def build(spec: Any, preprocessing: Preprocessing | None) -> Source:
 
 @dataclass(frozen=True)
 class Random:
-    """Draws by the fills of the model's inputs; where those are files or functions, uniform numbers."""
+    """Draws by the fills of the model's inputs; uniform numbers if the fill is a file or a function."""
 
     def identity(self, world: World) -> Mapping[str, Any]:
         return {RANDOM: True}

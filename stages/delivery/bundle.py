@@ -45,7 +45,7 @@ class Bundle(Protocol):
 
     @staticmethod
     def only_for(facts: Mapping[str, Any]) -> str:
-        """The machines it runs on, in words, if that is not every machine; otherwise ""."""
+        """The machines that it runs on, as text; "" if it runs on every machine."""
 
     @staticmethod
     def unfit(facts: Mapping[str, Any]) -> Problem | None:

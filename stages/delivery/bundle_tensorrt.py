@@ -34,8 +34,8 @@ class BundleTensorrt(EngineSettings):
     Args:
         name: The name of the graph and the engine, without suffix.
         releases: The releases of TensorRT, 10 and 11, that the script accepts.
-        license: Of the model, for the README; None where it is not stated.
-        preprocessing: Of photographs, for the README; None where it is not stated.
+        license: The model's license, for the README; None where it is not stated.
+        preprocessing: The preprocessing of photographs, for the README; None where it is not stated.
     """
 
     name: Annotated[str, FileName()]

@@ -21,12 +21,12 @@ class Readme:
     """The README's text for a delivered model.
 
     Args:
-        artifact: With its record.
+        artifact: The artifact, with its record.
         file: The name of the delivered file.
         cases: The reference cases; the first one is in the example.
         license: None where it is not stated.
         labels: How many there are in labels.txt; 0 for none.
-        preprocessing: Of photographs, before they are an input; None where it is not stated.
+        preprocessing: How photographs become an input; None where it is not stated.
     """
 
     artifact: Artifact

@@ -33,10 +33,10 @@ class Save(Stage):
         name: The name of the files, without suffix.
         bundle: Whether to add the reference in this artifact's own terms, a script that checks the artifact with only
             the runtime and numpy, and a README. The settings below are for bundles only.
-        license: Of the model, for the README; None where it is not stated.
+        license: The model's license, for the README; None where it is not stated.
         labels: The names of the only output's scores, in order: names, or the path of a text file with one name per
             line; None for no labels.
-        preprocessing: Of photographs, for the README.
+        preprocessing: The preprocessing of photographs, for the README.
     """
 
     name: Annotated[str, FileName()]

@@ -36,7 +36,7 @@ class Step:
 
     Args:
         name: No other has it.
-        type: By the format's own name.
+        type: The type, by the format's own name.
         inputs: The names of its input values, in order; None for a constant.
         outputs: The names of its output values.
         constants: Its constant inputs that are a single number.
@@ -53,7 +53,7 @@ class Graph:
     """A graph's operations.
 
     Args:
-        steps: In an order in which they can run.
+        steps: The steps, in an order in which they can run.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:

@@ -48,10 +48,10 @@ class Node:
     """An operation, or a constant.
 
     Args:
-        type: By the format's own name; CONSTANT for a weight.
+        type: The type, by the format's own name; CONSTANT for a weight.
         sources: The names of the nodes that feed it, in order.
-        dtype: Of its first output.
-        elements: Of a constant, how many numbers.
+        dtype: The type of its first output.
+        elements: For a constant, how many numbers it has.
     """
 
     type: str

@@ -35,9 +35,9 @@ class Ignored(Settings):
     """Operations that keep the precision they have. One that matches nothing is an error.
 
     Args:
-        names: Of operations, as the graph has them.
+        names: Names of operations in the graph.
         patterns: Regular expressions that a whole name matches.
-        types: By the format's own name, such as Softmax.
+        types: Types of operations, by the format's own name, such as Softmax.
     """
 
     names: list[str]
@@ -66,7 +66,7 @@ class Ignored(Settings):
 
         Args:
             operations: Name to type.
-            what: What has these operations, for the message: "graph" or "program".
+            what: The thing that has these operations, for the message: "graph" or "program".
         """
         types = sorted(set(operations.values()))
         matches = [("names", n, list(operations), n in operations) for n in self.names]

@@ -27,7 +27,7 @@ class How:
     """How to run an artifact.
 
     Args:
-        compute: What it must compute in: float32, float16 or bfloat16.
+        compute: The type that it must compute in: float32, float16 or bfloat16.
         threads: How many threads to compute with, pinned, in a session that is run many times; None for the runtime's
             own choice, in a session that is run a few times.
         properties: The runtime's own settings by its own names; each is read back.

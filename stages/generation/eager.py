@@ -28,7 +28,7 @@ class Eager:
     """`generate` without sampling; our own loop for a module without `generate`.
 
     Args:
-        module: With transformers' `generate`, itself or in `decoder`.
+        module: A module with transformers' `generate`, itself or in `decoder`.
         generation: Its properties as a decoder.
         interface: Its inputs and outputs.
 

@@ -15,7 +15,7 @@ class Generator(Protocol):
     """A loaded folder.
 
     Attributes:
-        says: What runs it, such as "onnxruntime-genai 0.18.0".
+        says: The runtime, such as "onnxruntime-genai 0.18.0".
         by_ours: Why our own loop runs the graph instead of the folder's runtime; empty where the runtime does.
         computes_in: The type that the graph computes in, read back.
         properties: The runtime's settings as read back from the compiled graph, by its own names.

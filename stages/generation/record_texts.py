@@ -51,7 +51,7 @@ class RecordTexts(Stage):
 
     Args:
         source: text for the user's; None for the model's own.
-        path: Of the text, UTF-8.
+        path: The file of the text, UTF-8.
         count: How many texts, or pieces of one at most.
         length: Tokens of each.
         seed: For all draws.

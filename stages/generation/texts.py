@@ -61,7 +61,7 @@ class Figures:
     Args:
         value: Its perplexity.
         of_the_model: The PyTorch model's.
-        kl: In nats.
+        kl: The Kullback-Leibler divergence, in nats.
         agreement: The share of places, in 0..1, where the same token is the likeliest.
     """
 

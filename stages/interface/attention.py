@@ -1,4 +1,4 @@
-"""Attention as a model's code has it: without torch's fast path, which answers otherwise at padded places."""
+"""Attention as a model's code has it: without torch's fast path, which gives other answers at padded positions."""
 
 from __future__ import annotations
 

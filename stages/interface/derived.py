@@ -26,7 +26,7 @@ class Derived:
 
     Args:
         interface: The inputs, the dimensions that they name, and how forward is called with them.
-        says: What was left out or narrowed, and why, in words.
+        says: A text with what was left out or narrowed, and why.
     """
 
     interface: Interface

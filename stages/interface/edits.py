@@ -64,7 +64,7 @@ class Edits(Settings):
 
     Args:
         reshape: Input to its shape: a number; [min, max]; the name of a dimension, which keeps its range; null for any.
-        outputs: Those that stay; None for all.
+        outputs: The outputs that stay; None for all.
         names: Input or output to its new name.
         dtypes: Input or output to its type in the artifact, one of interface.DTYPES; converted inside.
         layouts: Input or output to its layout, such as NCHW, a letter for each dimension; with NCHW->NHWC the artifact

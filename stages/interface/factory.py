@@ -23,7 +23,7 @@ def find(path: str, what: str = "factory", command: str = "model.factory=my_pack
     """The object at a dotted path.
 
     Args:
-        path: Of a class or function.
+        path: The dotted path of a class or function.
         what: Its role, for messages.
         command: What to type if it does not exist.
 
@@ -54,7 +54,7 @@ def build(
     Args:
         factory: Dotted path of a class or function.
         kwargs: Its keyword arguments from the configuration.
-        seed: For torch's generator while it runs.
+        seed: The seed of torch's generator while it runs.
         extra: Further keyword arguments of ours.
         prepare: Builds the objects that `kwargs` describes, drawn with the seed too; see objects.built.
 

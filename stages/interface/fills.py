@@ -193,7 +193,7 @@ def positions(mask: Array, values: Array) -> Array:
 
     Args:
         mask: [batch, past+sequence], 0 for padding.
-        values: Of the shape and the type of the result, [batch, sequence].
+        values: An array with the shape and the type of the result, [batch, sequence].
     """
     import numpy as np
 

@@ -60,11 +60,11 @@ class Preprocessing(Settings):
     Args:
         resize: The length of the shorter side, in pixels, before the center is cut out; or [height, width] for both
             sides.
-        mean: Of each channel, in 0..1, in the model's order of colours.
-        std: Of each channel, in 0..1, in the model's order of colours.
+        mean: The mean of each channel, in 0..1, in the model's order of colours.
+        std: The deviation of each channel, in 0..1, in the model's order of colours.
         scale: The divisor of bytes before that: 255 for numbers in 0..1.
         color: The order of the model's channels, RGB or BGR.
-        layout: Of the model's input, NCHW or NHWC.
+        layout: The layout of the model's input, NCHW or NHWC.
         interpolation: bilinear or bicubic; with antialiasing, as Pillow does it.
     """
 
@@ -116,7 +116,7 @@ def from_file(path: Path) -> Array:
 
 
 def drawn(seed: int) -> list[Array]:
-    """What stands for photographs where there are none: smooth seeded colours of several sizes, as `from_file`'s."""
+    """Drawn pictures in place of photographs: smooth seeded colours of several sizes, in the form of `from_file`."""
     import numpy as np
     from PIL import Image
 
@@ -150,7 +150,7 @@ def cut(photograph: Array, height: int, width: int, how: Preprocessing) -> Array
 
 
 def prepared(photograph: Array, height: int, width: int, how: Preprocessing) -> Array:
-    """What the model takes, float32, [3, height, width] or [height, width, 3] by the layout."""
+    """The model's input, float32, [3, height, width] or [height, width, 3] by the layout."""
     import numpy as np
 
     pixels = cut(photograph, height, width, how).astype(np.float32)
@@ -172,5 +172,5 @@ def resized(height: int, width: int, how: Preprocessing, least: tuple[int, int])
 
 
 def middle(whole: int, part: int) -> int:
-    """Where the middle part begins; a half goes to the even number, as in torchvision's center_crop."""
+    """Where a centre crop begins; a half is rounded to the even number, as in torchvision's center_crop."""
     return round((whole - part) / 2)

@@ -147,9 +147,9 @@ class Interface:
     """The complete inputs and outputs of a model.
 
     Args:
-        inputs: By name, in the order in which every target takes them.
-        dims: By name.
-        outputs: By name, in the order in which every target returns them.
+        inputs: The inputs by name, in the order in which every target takes them.
+        dims: The dimensions, by name.
+        outputs: The outputs by name, in the order in which every target returns them.
         call: How forward is called; see stages/interface/call.py.
     """
 
@@ -220,7 +220,7 @@ def check_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
 
     Raises:
         ConfigError: When one has no range.
-        CheckFailed: When a range is asked for that no input follows.
+        CheckFailed: When a range is set that no input uses.
     """
     used = {d for spec in inputs.values() for d in spec.names}
     shapes = listed(f"{n} {s.shape}" for n, s in inputs.items())
@@ -305,7 +305,7 @@ def cases(dims: Mapping[str, Dim]) -> dict[str, dict[str, int]]:
 
 
 def _odd_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:
-    """An odd multiple for each dimension, and another size for each where there are enough: swapped axes show."""
+    """An odd multiple for each dimension, different ones if possible, so that swapped axes are noticed."""
     sizes: dict[str, int] = {}
     for name, dim in dims.items():
         odd = [n for n in dim.sizes if n // dim.multiple % 2 and n not in (dim.example, dim.min, dim.max)]

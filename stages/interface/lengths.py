@@ -23,7 +23,7 @@ class Limits:
         least: The shortest, in tokens.
         most: The longest; None for any.
         multiple: Every length is a multiple of this.
-        why: What narrows the range, in words.
+        why: A text that says what narrows the range.
         fixed: Whether captures fix the length, so that text is padded to a single one.
     """
 
@@ -39,7 +39,7 @@ def fitted(module: Any, dims: Mapping[str, Dim]) -> tuple[dict[str, Dim | int], 
 
     Args:
         module: A transformers PreTrainedModel.
-        dims: Those that its inputs name.
+        dims: The dimensions that its inputs name.
     """
     within_limits: dict[str, Dim | int] = dict(dims)
     says = []

@@ -46,7 +46,7 @@ def paths_of(returned: Any, outputs: Outputs, inputs: Sequence[str]) -> dict[str
     """The path of each output by its name.
 
     Args:
-        returned: What forward returned.
+        returned: The value that forward returned.
         outputs: As `problems` allows it. None gives every tensor a name from its path.
         inputs: Names that are already used.
 
@@ -72,7 +72,7 @@ def paths_of(returned: Any, outputs: Outputs, inputs: Sequence[str]) -> dict[str
 
 
 def at(returned: Any, path: Path) -> Any:
-    """What is at a path."""
+    """The value at a path."""
     for step in path:
         returned = getattr(returned, step[1:]) if _is_attribute(step) else returned[step]
     return returned

@@ -42,7 +42,7 @@ HEIGHTS, WIDTHS = ("height", "image_height"), ("width", "image_width")
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a model without running it.
+    """Facts about a model that need no run.
 
     Args:
         config: Its configuration.
@@ -89,8 +89,8 @@ def tokens(config: Any, whole: Any) -> dict[str, list[int]]:
     """The largest range of the vocabulary that is free of special tokens, as a fill.
 
     Args:
-        config: Of the part that reads text.
-        whole: Of the whole model, which may name further tokens.
+        config: The configuration of the part that reads text.
+        whole: The configuration of the whole model, which may name further tokens.
     """
     token_ids = {v for c in (config, whole) for n, v in vars(c).items() if SPECIAL.fullmatch(n) and isinstance(v, int)}
     special = {v for v in token_ids if 0 <= v < config.vocab_size}

@@ -117,7 +117,7 @@ def inputs(ports: Mapping[str, Port], stated: Mapping[str, Input] | None, dims: 
     Raises:
         ConfigError: When the inputs, types or numbers of dimensions differ between the YAML and the file, or neither
             states a shape or a range.
-        CheckFailed: When a range is asked for that no input follows.
+        CheckFailed: When a range is set that no input uses.
     """
     if stated is None:
         whole = {name: Input(_shape(name, port, ports), port.dtype) for name, port in ports.items()}

@@ -44,7 +44,7 @@ class StateDict:
 
     Args:
         state: Name to tensor.
-        says: What was picked and stripped, in words; empty when the file is the state dict itself.
+        says: A text that says what was picked and stripped; empty when the file is the state dict itself.
     """
 
     state: State
@@ -53,7 +53,7 @@ class StateDict:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """What did not fit in a loading without `strict`.
+    """The weights that did not fit, from a loading without `strict`.
 
     Args:
         caution: Keys that are missing and keys that are unexpected, in a sentence; empty when everything fitted.
@@ -160,9 +160,9 @@ def pick(content: Any, key: str | None, prefixes: Sequence[str], own: State, ori
     model's spelling.
 
     Args:
-        content: What `read` returned.
+        content: The value that `read` returned.
         key: Where the state dict is, as a dotted path; None to look under the names that training loops use.
-        prefixes: What wrappers put before each key.
+        prefixes: Prefixes that wrappers put before each key.
         own: The model's state dict.
         origin: The file's name in messages.
 
@@ -263,7 +263,7 @@ def _at(content: Any, key: str, origin: str) -> State:
 
 
 def _without(prefixes: Sequence[str], state: State, own: State, says: str) -> StateDict:
-    """The state with as many wrappers' prefixes stripped as make the most keys fit; none, if that changes nothing."""
+    """The state, with wrappers' prefixes stripped so that the most keys fit; unchanged if stripping does not help."""
     tries = [StateDict(state, says)]
     while (shorter := _one_less(prefixes, tries[-1], own)) is not None:
         tries.append(shorter)

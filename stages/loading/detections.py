@@ -24,7 +24,7 @@ class Detections(nn.Module):
     Boxes are left, top, right, bottom, in shares of the picture's width and height.
 
     Args:
-        detector: Of transformers, with `logits` [batch, queries, classes] and `pred_boxes` [batch, queries, 4].
+        detector: A transformers detector with `logits` [batch, queries, classes] and `pred_boxes` [batch, queries, 4].
 
     Raises ConfigError for a model that is no such detector.
     """

@@ -66,7 +66,7 @@ def obtain_beside(repo: str, folder: Path, names: Sequence[str], world: World) -
     Args:
         repo: As in org/name.
         folder: The cache's folder of that commit.
-        names: Of the files; those that the repository lacks are skipped.
+        names: Names of the files; missing ones are skipped.
         world: Says whether a download is allowed.
 
     Raises LookupError where the hub does not answer.
@@ -109,7 +109,7 @@ def timm_repo(name: str, world: World) -> str | None:
     timm is imported once for each of its versions: the answer for a name is remembered.
 
     Args:
-        name: Such as resnet18 or resnet18.a1_in1k.
+        name: The model's name, such as resnet18 or resnet18.a1_in1k.
         world: Remembers.
     """
     fact = f"timm {dict(world.code('timm.create_model'))} publishes {name}"

@@ -1,4 +1,4 @@
-"""What identifies a module in memory: the code of its classes, their attributes, and its tensors."""
+"""The digest of a module in memory: the code of its classes, their attributes, and its tensors."""
 
 from __future__ import annotations
 

@@ -36,10 +36,10 @@ class LoadWeights(Pinned):
             shards.digest.
         pretrained: Whose published weights `pretrained` and `auto` look for: torchvision, timm, or None.
         checkpoint_key: Where in the file the state dict is, as in `ema.state_dict`; None to look for it.
-        prefixes: What wrappers put before each key; stripped when that makes keys fit.
+        prefixes: Prefixes that wrappers put before each key; stripped if keys then fit.
         strict: Whether the file must have every key of the model and no other. Otherwise what fits is loaded, the rest
             stays random, and the summary says which.
-        seed: For random weights.
+        seed: The seed of random weights.
     """
 
     factory: Annotated[str, Code()]
@@ -196,7 +196,7 @@ class LoadWeights(Pinned):
         return None
 
     def _from_hub(self, world: World) -> Path | None:
-        """The published weights of timm, likewise."""
+        """The published weights of a timm model."""
         must = self.weights == "pretrained"
         repo = hub.timm_repo(self._called, world)
         if repo is None and must:

@@ -26,7 +26,7 @@ class MergeAdapter(Stage):
     peft is not needed. Adapters that do more, such as DoRA, are refused by name.
 
     Args:
-        folder: With adapter_config.json, and adapter_model.safetensors or adapter_model.bin.
+        folder: The folder with adapter_config.json, and adapter_model.safetensors or adapter_model.bin.
         sha256: The SHA-256 of both files together, see shards.digest; None accepts any.
 
     Source: https://huggingface.co/docs/peft/developer_guides/lora

@@ -49,7 +49,7 @@ class OpenFile(Pinned):
         sha256: The SHA-256 that it must have, 64 hex digits; None accepts any. For several files, see shards.digest.
         names: The new name of an input or output, and its name in the file; others have the file's names, with
             underscores for characters that no target takes.
-        inputs: By name; None for those of the file.
+        inputs: The inputs by name; None for those of the file.
         dims: The range of each dynamic dimension, by its name in a shape; a dimension that the file leaves open and
             that no shape names is named after its place, such as image_dim0.
         extensions: Operations that OpenVINO does not have by itself, by path; see compile_openvino.

@@ -44,7 +44,7 @@ class Built:
     Args:
         module: A transformers PreTrainedModel.
         facts: Where its weights came from.
-        notes: What the summary says about it.
+        notes: Notes for the summary.
     """
 
     module: Any
@@ -69,7 +69,7 @@ class Pretrained(Pinned):
         revision: A branch, tag or commit on the hub; None for main.
         strict: Whether the folder must have every tensor of the model, of its shape. Otherwise missing tensors stay
             random, and the summary lists them. Tensors that the model does not use are skipped and listed in any case.
-        seed: For random weights.
+        seed: The seed of random weights.
 
     Source: https://huggingface.co/docs/transformers/main_classes/model
     """

@@ -22,7 +22,7 @@ class SentenceModel(nn.Module):
 
     Args:
         base: The transformers model, which returns `last_hidden_state`, [batch, sequence, hidden].
-        modes: Of sentence_folder.POOLING; the vectors of several are joined.
+        modes: Modes of sentence_folder.POOLING; the vectors of several modes are joined.
         after: The modules that follow: dense layers, and normalisation to length 1.
     """
 

@@ -191,8 +191,8 @@ def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = N
     of inception_v3's input reaches its answer.
 
     Args:
-        module: With the weights that its factory gave it.
-        seed: For the draw.
+        module: A module with the weights of its factory.
+        seed: The seed of the draw.
         only: The names of the parameters and buffers that are random; None for all.
     """
     import torch

@@ -119,7 +119,7 @@ def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: O
         reference: Has the example inputs.
         opset: One of capture.opsets.BY_TORCHSCRIPT.
         options: See Options.
-        folder: For the result.
+        folder: The folder for the result.
 
     Raises what by_dynamo raises.
     """

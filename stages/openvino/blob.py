@@ -23,7 +23,7 @@ TIES = Path(OPENVINO_BLOB.file).with_suffix(".json").name
 
 @dataclass(frozen=True)
 class Ties:
-    """What a blob can run on.
+    """The device and versions that a blob can run on.
 
     Args:
         device: OpenVINO's name of the device, such as CPU.
@@ -75,7 +75,7 @@ def import_blob(core: Any, artifact: Artifact, properties: Mapping[str, str]) ->
 
     Args:
         core: An openvino.Core.
-        artifact: With the blob.
+        artifact: The artifact with the blob.
         properties: Properties to load it with; they override those that it was compiled with.
 
     Raises:

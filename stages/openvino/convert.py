@@ -94,7 +94,7 @@ def write(
     Args:
         model: An openvino.Model.
         facts: Plain JSON by name.
-        folder: For the files.
+        folder: The folder for the files.
         storage: The type that floating-point weights are stored in.
         keeping: Names that must not change, though they look as if they had a counter.
         kind: The kind of artifact.

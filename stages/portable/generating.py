@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     """Prompts of one batch, and the tokens that the PyTorch model continues them with.
 
     Args:
-        label: Such as "7 tokens".
+        label: The label, such as "7 tokens".
         prompts: Tokens, one row for each prompt; rows may have different lengths.
         tokens: The tokens after each prompt, up to the first end token, without that one.
         margins: By how much each of these, and the end, is ahead of the second choice, as a share of the largest logit.

@@ -113,7 +113,7 @@ def advanced(nncf: Any, graph: Artifact, symmetric: bool) -> Any:
 
     Args:
         nncf: The module.
-        graph: What is quantised.
+        graph: The graph to quantise.
         symmetric: Whether activations have a scale and no zero point, whatever the preset.
     """
     if graph.kind != ONNX:
@@ -239,7 +239,7 @@ def lowered(
         how: Takes the module nncf, the graph in memory and NNCF's scope of ignored operations; returns a graph.
         ignored: These operations.
         facts: Facts of the result that are known before.
-        folder: For its files.
+        folder: The folder for its files.
         extensions: Operations that OpenVINO does not have by itself.
         feed: The samples for `how`; the facts get the number that it really used.
         besides: Further operations to ignore, which have no such form.

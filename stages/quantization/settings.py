@@ -81,8 +81,8 @@ class Int8(Lowering):
             quantize: Takes nncf, a model, advanced parameters, and by name the common arguments of nncf's functions.
             inputs: The graph and the samples.
             feed: See `feed`.
-            settings: For the facts.
-            folder: For the result.
+            settings: The settings, for the facts.
+            folder: The folder for the result.
         """
         source = inputs["graph"]
         is_signed = self.symmetric and source.kind == ONNX

@@ -28,8 +28,8 @@ class DrawSamples(Sampling):
     Args:
         samples: Their source, see stages/data/spec.py. Its content is part of the key.
         count: How many at most, 1 or more; the notes give the number.
-        preprocessing: For photographs.
-        seed: For the choice, and for random draws.
+        preprocessing: The preprocessing of photographs.
+        seed: The seed of the choice, and of random draws.
     """
 
     samples: Annotated[Any, RequiredOrigin("model.calibration")]

@@ -58,7 +58,7 @@ def draw(rows: Rows, count: int | None, seed: int, apart_from: Collection[bytes]
     Args:
         rows: All rows of the source.
         count: How many at most; None for all.
-        seed: For the choice.
+        seed: The seed of the choice.
         apart_from: Digests of rows to skip.
 
     Raises:

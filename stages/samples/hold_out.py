@@ -35,8 +35,8 @@ class HoldOut(Sampling):
     Args:
         samples: The source of calibration samples, see stages/data/spec.py.
         count: How many are held out at most, 1 or more; one in five of few samples.
-        preprocessing: For photographs.
-        seed: For the choice.
+        preprocessing: The preprocessing of photographs.
+        seed: The seed of the choice.
     """
 
     samples: Annotated[Any, RequiredOrigin("model.calibration")]

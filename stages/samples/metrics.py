@@ -40,7 +40,7 @@ def measured(name: str, outputs: Mapping[str, Array], labels: Array, subject: st
 
     Args:
         name: See `Metric`.
-        outputs: By name, [samples, …].
+        outputs: The outputs by name, [samples, …].
         labels: [samples, …].
         subject: Whose answers they are, for messages.
 

@@ -29,8 +29,8 @@ class RecordAnswers(Sampling):
     Args:
         samples: Their source, see stages/data/spec.py. Its content is part of the key.
         count: How many at most, 1 or more, chosen by the seed; None for all.
-        preprocessing: For photographs.
-        seed: For the choice.
+        preprocessing: The preprocessing of photographs.
+        seed: The seed of the choice.
     """
 
     samples: Annotated[Any, RequiredOrigin("model.evaluation", labelled=True)]

@@ -42,7 +42,7 @@ class Module:
 
 
 def nothing(inputs: Mapping[str, Artifact]) -> None:
-    """What a stage does besides its work, unless a test says otherwise."""
+    """The default action of a stage besides its work: none."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Save(Fake):
 
 
 class Boom(Exception):
-    """What a vendor raises."""
+    """An error of a vendor."""
 
 
 def without_record(path: Path) -> str:
@@ -192,7 +192,7 @@ def without_record(path: Path) -> str:
 
 
 class Quiet:
-    """A listener that keeps what it is told."""
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
         self.steps: list[Any] = []
@@ -243,7 +243,7 @@ class Dock:
         return Runner(self.nodes(), self.store, self.world, self.output, listener or Quiet(), ABOUT, cache=cache).run()
 
     def ran(self) -> list[str]:
-        """The stages that ran since this was last asked, in order."""
+        """The stages that ran since the last call, in order."""
         lines = self.log.read_text().split() if self.log.exists() else []
         self.log.unlink(missing_ok=True)
         return lines
@@ -258,7 +258,7 @@ class Dock:
         return self.store.objects.folder(entry["digest"])
 
     def assert_sound(self) -> None:
-        """What must hold of the store whatever happened: nothing half-written, damaged or locked."""
+        """Asserts that the store is sound after any failure: nothing unfinished, damaged or locked."""
         root = self.home / "store"
         assert list((root / "staging").iterdir()) == []
         for folder in (root / "objects").glob("*/*/"):

@@ -1,4 +1,4 @@
-"""What the operating system refuses is told in words, with the exit code of its kind."""
+"""Errors of the operating system have a message and the exit code of their kind."""
 
 import contextlib
 import errno
@@ -83,7 +83,7 @@ def test_a_tree_that_cannot_be_copied_is_told_by_its_first_file():
 
 @pytest.mark.parametrize("call", ["chmod", "fchmod"])
 def test_a_file_system_without_modes_is_worked_on_and_another_error_is_told(tmp_path, monkeypatch, call):
-    """Otherwise what somebody's umask made stays unreadable to others."""
+    """Otherwise files with another user's umask would stay unreadable to others."""
     (tmp_path / "file").write_text("")
     with (tmp_path / "file").open() as f:
         place = {"chmod": tmp_path / "file", "fchmod": f.fileno()}[call]

@@ -1,4 +1,4 @@
-"""What `inspect` says of a record."""
+"""The output of `inspect` for a record."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a terminal would obey is shown instead."""
+"""Control characters are shown, not sent to the terminal."""
 
 import io
 import sys

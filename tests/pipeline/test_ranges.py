@@ -1,4 +1,4 @@
-"""Ranges and choices: what is in them, and what is said of what is not."""
+"""Ranges and choices: which values they contain, and the messages for others."""
 
 import pytest
 

@@ -145,7 +145,7 @@ def load(folder: Path, decoder: Mapping[str, Any], threads: int | None = None, *
     """A folder in onnxruntime-genai, or in our own loop where that cannot run it or where `ours` says so.
 
     Args:
-        folder: With model.onnx and genai_config.json.
+        folder: The folder with model.onnx and genai_config.json.
         decoder: The facts about the decoder; see interface/generation.py.
         threads: None for the runtime's own choice.
         ours: Whether to use our own loop.

@@ -128,7 +128,7 @@ def describe(model: onnx.ModelProto, inputs: Mapping[str, Input]) -> list[str]:
     The file's sizes of outputs and of values inside no longer hold then; they are inferred again.
 
     Args:
-        model: With the names from `name`.
+        model: The model, with the names from `name`.
         inputs: As `all_inputs` returns them.
 
     Returns the dimensions that were fixed, in words.

@@ -45,7 +45,7 @@ def free(model: onnx.ModelProto, inputs: Mapping[str, Input]) -> FreeDimension |
     """Makes the fixed dimension that a person gave a name dynamic, and adapts the graph's Reshapes.
 
     Args:
-        model: With the names from `dimensions.name`; it is changed.
+        model: The model, with the names from `dimensions.name`; it is changed.
         inputs: As `dimensions.all_inputs` returns them.
 
     Returns None where there is none. Raises CheckFailed where there are several, or several sizes.
@@ -94,7 +94,7 @@ def prove(freed: FreeDimension, inputs: Mapping[str, Input], dims: Mapping[str, 
 
     Args:
         freed: The result of `free`.
-        inputs: With the names.
+        inputs: The inputs, with the names.
         dims: The range of each name.
         before: Runs the original file.
         after: Runs the graph that `free` changed.

@@ -138,7 +138,7 @@ def load(folder: Path, decoder: Mapping[str, Any], settings: Mapping[str, str], 
     """A folder in openvino_genai, or in our own loop where `ours` says so.
 
     Args:
-        folder: With openvino_model.xml.
+        folder: The folder with openvino_model.xml.
         decoder: The facts about the decoder; see interface/generation.py.
         settings: OpenVINO's properties by name; each is read back.
         ours: Why our own loop runs instead of the runtime; empty where it does not.

@@ -61,9 +61,9 @@ class Host:
     Args:
         tensorrt: The version, such as 11.4.0.106.
         gpu: Its name.
-        compute_capability: Such as 9.0.
+        compute_capability: The compute capability, such as 9.0.
         driver: The version of the kernel module; "unknown" where the system does not say.
-        platform: Such as linux-x86_64.
+        platform: The platform, such as linux-x86_64.
     """
 
     tensorrt: str

@@ -1,4 +1,4 @@
-"""Another package named `pipeline` or `stages`: told at once, with both places."""
+"""Another package named `pipeline` or `stages`: reported at once, with both places."""
 
 from __future__ import annotations
 

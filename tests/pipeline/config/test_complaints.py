@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and YAML complain of, in our words."""
+"""Errors of Hydra, OmegaConf and YAML in our words."""
 
 import logging.config
 
@@ -28,7 +28,7 @@ def raised(act, kind=OmegaConfBaseException):
 
 
 def wrapped(cause):
-    """As Hydra hands it on: the reason is the cause of what it raises."""
+    """An error as Hydra raises it, with the reason as its cause."""
     try:
         raise ConfigCompositionException("Could not override") from cause
     except ConfigCompositionException as e:

@@ -119,7 +119,7 @@ SLIPS = [
 
 
 def words_of(typed):
-    """As a shell takes it apart; brackets without quotes stay what they are."""
+    """The words of a command as a shell splits it; brackets without quotes stay."""
     return shlex.split(typed)
 
 
@@ -148,7 +148,7 @@ COMPOSED = {}
 
 @functools.cache
 def attempt(*words):
-    """What a command makes of these words, short of a run. Raises DrydockError."""
+    """Handles the words of a command, without a run. Raises DrydockError."""
     sys.argv[1:] = words
     flags.refuse(words, ROOT, CONF)
     if help.answer(words) is not None or words[:1] == ("--info",):

@@ -1,4 +1,4 @@
-"""${…} that leads nowhere is told with the key that has it, whoever asked."""
+"""A ${…} that cannot be resolved is reported with the key that has it, by every command."""
 
 import pytest
 from omegaconf import OmegaConf

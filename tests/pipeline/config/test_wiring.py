@@ -1,4 +1,4 @@
-"""conf/wiring/: other choices decide what lies there, and whoever types or names it is told which."""
+"""conf/wiring/: other choices decide its groups, and a message names these choices to a person who types one."""
 
 from __future__ import annotations
 

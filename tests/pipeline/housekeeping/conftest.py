@@ -1,4 +1,4 @@
-"""What tests of the housekeeping share: a store with results of given ages and sizes."""
+"""Helpers of the housekeeping's tests: a store with results of given ages and sizes."""
 
 import os
 import time

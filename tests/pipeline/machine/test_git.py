@@ -1,4 +1,4 @@
-"""What git says of a checkout: its commit, and what no commit has."""
+"""git's state of a checkout: its commit, and the changes that no commit has."""
 
 import subprocess
 

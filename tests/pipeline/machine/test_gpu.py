@@ -1,4 +1,4 @@
-"""What is told of this machine's NVIDIA GPU: by nvidia-smi, here a script of the test's."""
+"""Facts of this machine's NVIDIA GPU from nvidia-smi, which is a script of the test here."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What our own distribution says of itself."""
+"""The metadata of our own distribution."""
 
 from importlib import metadata
 

@@ -1,4 +1,4 @@
-"""What is told of this machine's processor: the names and instruction sets that results depend on."""
+"""Facts of this machine's processor: the names and instruction sets that results depend on."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What is asked of the machine: digests of files that are never stale, and what identifies code."""
+"""The machine's answers: digests of files that are never stale, and digests of code."""
 
 import errno
 import hashlib
@@ -157,7 +157,7 @@ def write(folder, **files):
 
 
 def identity(import_path):
-    """As a new process would see it."""
+    """The identity that a new process would compute."""
     code_identity.cache_clear()
     return dict(code_identity(import_path))
 

@@ -1,4 +1,4 @@
-"""From a mapping of stages to a graph: who feeds whom, in which order, and what is said when it cannot be."""
+"""From a mapping of stages to a graph: inputs, order, and messages for impossible graphs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The plan: what would be done, why, and everything that can be told before any work."""
+"""The plan: what would be done and why, and all errors that can be found before any work."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""What separates two records, by its kind."""
+"""The differences of two records, by kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of whatever a person points at, or a word on why there is none."""
+"""The record at a path that a person names, or a message why there is none."""
 
 from __future__ import annotations
 

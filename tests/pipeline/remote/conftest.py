@@ -1,4 +1,4 @@
-"""An S3 server on loopback, from the package index, which can be told to fail; and machines that share a bucket on it.
+"""An S3 server on loopback that can be made to fail, and machines that share a bucket on it.
 
 The server keeps a bucket as a folder. What S3 does and it does not is added here: a body that is not as long, or has
 not the SHA-256, that its headers say is refused. Its conditional create is a hard link, which is atomic.
@@ -61,11 +61,11 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What tells a client of S3 where it is, and who asks."""
+        """The environment of an S3 client: the server's address and the credentials."""
         return {"AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "secret"}
 
     def files(self, below: str = "") -> list[Path]:
-        """What can be seen in the bucket."""
+        """The visible objects in the bucket."""
         folder = self.root / BUCKET / PREFIX / "v1" / below
         return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(TEMP_PREFIX))
 
@@ -106,7 +106,7 @@ class _Handler(S3Handler):
         self.after()
 
     def after(self) -> None:
-        """What is done once a request is answered."""
+        """A fault that acts after a request is answered."""
 
     def _read_body(self) -> bytes:
         length = int(self.headers.get("Content-Length") or 0)
@@ -179,7 +179,7 @@ _firsts: dict[tuple[str, str | None], Bucket] = {}
 
 
 def bucket_of(text: str) -> Bucket:
-    """A bucket of which nothing is known yet, as in a new process."""
+    """A bucket as in a new process, with nothing cached."""
     address = Address.parse(text)
     place = address.url, os.environ.get("AWS_ENDPOINT_URL")
     if (first := _firsts.get(place)) is None:

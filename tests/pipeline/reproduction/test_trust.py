@@ -1,4 +1,4 @@
-"""What a record may have run, and what only a person may ask for."""
+"""What a record may run, and what needs a person's consent."""
 
 from __future__ import annotations
 

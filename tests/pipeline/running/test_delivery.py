@@ -44,7 +44,7 @@ def content_of(folder):
 
 
 def beside(output):
-    """What lies beside the output folder under a name that only we would give."""
+    """The files beside the output folder with one of our hidden names."""
     return list(output.parent.glob(f".{output.name}.*"))
 
 

@@ -1,4 +1,4 @@
-"""Stages in a process of their own: results come back, failures come back told, and nothing stays behind."""
+"""Stages in a process of their own: results and errors come back, and nothing stays behind."""
 
 from __future__ import annotations
 

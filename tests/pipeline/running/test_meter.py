@@ -1,4 +1,4 @@
-"""What a stage took."""
+"""Time and memory of a stage."""
 
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""The runner: nothing is built twice, only success is kept, and a store is whole whatever ends a run."""
+"""The runner: nothing is built twice, only success is kept, and the store is whole after any end of a run."""
 
 from dataclasses import replace
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""What was stored is damaged or gone: it is set aside and rebuilt in the same run, where something needs it."""
+"""Damaged or missing results: they are set aside, and rebuilt in the same run if a stage needs them."""
 
 import shutil
 from typing import ClassVar
@@ -143,7 +143,7 @@ class Vouches(Check):
 
 
 class Forgetful(Quiet):
-    """Has the entries of a stage gone once it is told of it."""
+    """A listener that removes the entries of a stage at its event."""
 
     def __init__(self, entries):
         super().__init__()

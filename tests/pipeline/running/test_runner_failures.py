@@ -1,4 +1,4 @@
-"""What fails: the run ends, says what failed and what to do, and keeps what was finished."""
+"""Failures: the run ends, says what failed and what to do, and keeps finished stages."""
 
 from types import SimpleNamespace
 

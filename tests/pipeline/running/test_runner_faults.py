@@ -44,7 +44,7 @@ class Faults:
 
 @pytest.fixture
 def right(dock):
-    """What a run comes to, and how many operations it takes."""
+    """The result of a run without a fault, and its number of operations."""
     with pytest.MonkeyPatch.context() as patch:
         faults = Faults(patch, dock.home)
         result = dock.run()
@@ -52,7 +52,7 @@ def right(dock):
 
 
 def end_of(dock):
-    """What a run says is wrong; nothing where it ends well."""
+    """The error that a run reports; empty if it succeeds."""
     try:
         dock.run()
     except DrydockError as e:

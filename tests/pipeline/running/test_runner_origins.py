@@ -9,7 +9,7 @@ from tests.pipeline.conftest import (
 
 
 def origins(dock, name):
-    """Of each port of a stage: the stage that its artifact comes from, and what that was made of."""
+    """For each port of a stage: the stage that its artifact comes from, and that stage's own source."""
     origins_by_port = {}
 
     def look(inputs):  # while the run goes on: afterwards nothing is held in memory

@@ -66,7 +66,7 @@ def small(home):
 
 
 def outcome(dock):
-    """What a run came to: digests or the error, which whoever waits for an answer would otherwise wait for."""
+    """The result of a run: digests or the error, so that the parent never waits in vain."""
     try:
         return digests(dock.run())
     except Exception as e:
@@ -145,7 +145,7 @@ def test_a_killed_run_is_taken_up_where_it_was(dock, name):
 
 
 class Watch(Load):
-    """The last to be asked in each plan: when it has been asked, all the others have been looked up."""
+    """The last stage of each plan: when it is planned, all others have been looked up."""
 
     def identity(self, world):
         with self.log.with_name("asked").open("a") as f:
@@ -154,7 +154,7 @@ class Watch(Load):
 
 
 def race(dock, processes):
-    """Runs the graph in so many processes, none of which finishes a stage before all have planned it."""
+    """Runs the graph in several processes; none finishes a stage before all have planned it."""
     plans = dock.home / "asked"
     dock.stages["watch"] = Watch(dock.log)
 

@@ -1,4 +1,4 @@
-"""What native code that never comes back keeps from ending by Python is ended all the same, with its words."""
+"""A process that native code blocks for ever is ended anyway, with its message."""
 
 import os
 import signal

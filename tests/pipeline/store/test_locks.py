@@ -25,7 +25,7 @@ def lock_of(path):
 
 
 def held_by_another(path):
-    """A process that holds a lock until it is killed."""
+    """A process that has a lock until it is killed."""
     reading, writing = os.pipe()
 
     def hold():

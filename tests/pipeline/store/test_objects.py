@@ -28,7 +28,7 @@ def objects(tmp_path):
 
 @pytest.fixture
 def staged(tmp_path):
-    """Makes folders to publish, each with the same content unless told otherwise."""
+    """Makes folders to publish, by default all with the same content."""
 
     def make(name="staged", **more):
         folder = tmp_path / "store" / "staging" / name

@@ -33,7 +33,7 @@ two_users = pytest.mark.skipif(os.geteuid() != 0, reason="two users are played b
 
 
 def as_user(uid, act, *, umask=0o022):
-    """What a function returns, plain data, in a process of another user of the team."""
+    """The result of a function, plain data, in a process of another user of the team."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
 
@@ -233,7 +233,7 @@ def test_no_entry_is_ever_open_to_others_for_writing(store, umask, monkeypatch):
 
 
 def test_an_entry_of_the_users_under_another_key_is_none(store):
-    """An attack: whoever may write to a folder may give a file of the victim's another name."""
+    """An attack: a user who may write to a folder can give the victim's file another name."""
     store.record(entry_of(publish(store)))
     (path,) = store.root.glob("actions/*/*.json")
     os.link(path, path.with_name(f"{'0b' * 32}.json"))

@@ -12,7 +12,7 @@ from tests.pipeline.conftest import CRASHED, exit_code, raising
 
 @pytest.fixture
 def root(tmp_path):
-    """Of a mode that a umask takes bits from."""
+    """A root whose mode has bits that the umask removes."""
     path = tmp_path / "store"
     path.mkdir()
     path.chmod(0o775)

@@ -17,7 +17,7 @@ def test_a_file_system_that_will_do_is_left_as_it_was(store):
 
 
 def test_locks_that_another_process_does_not_heed_are_refused(store, tmp_path, monkeypatch):
-    """As on a network disk that is mounted without them: the other process is given whatever it asks for."""
+    """As on a network disk that is mounted without locks: the other process gets every lock."""
     (tmp_path / "sitecustomize.py").write_text("import fcntl\nfcntl.flock = lambda *asked: None\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     with pytest.raises(ConfigError, match="gives a lock to two processes at once") as caught:

@@ -1,4 +1,4 @@
-"""store/use.py: what a run uses cannot be had by whoever removes, and is free when the run ends, however it ends."""
+"""store/use.py: nobody can remove a result that a run uses; it is free when the run ends in any way."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""What a command is to the shell: streams that are closed, full or a terminal, and errors of the system's."""
+"""A command in a shell: closed or full streams, a terminal, and errors of the system."""
 
 import os
 import pty

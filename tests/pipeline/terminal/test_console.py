@@ -1,4 +1,4 @@
-"""What a person sees: one line for each stage, a plan as a table, and an honest summary."""
+"""The screen: one line for each stage, a plan as a table, and a truthful summary."""
 
 import io
 import logging
