@@ -76,6 +76,7 @@ class Format:
         types: Reads what a graph stores and computes in: `REQUIRES`, `read`; see stages/formats/graphs.py.
         constants: Gives constants of a graph: `matrices(path, extensions, shapes)`, arrays of floating-point numbers.
         layers: Counts layers by type where no graph can be read: `layers`; see stages/checking/audit.py.
+        operations: Lists the operations of a file: `operations(path)`; see pipeline/report/folding.py.
         values: Gives values inside a graph: `values(artifact, names, inputs, fed, how)`; `fed` has, by name, values
             that replace the results of layers. `all_values(artifact, inputs, how)` gives all of them; see
             stages/formats/inner.py.
@@ -100,6 +101,7 @@ class Format:
     types: str | None = None
     constants: str | None = None
     layers: str | None = None
+    operations: str | None = None
     values: str | None = None
     largest: str | None = None
     generation: str | None = None

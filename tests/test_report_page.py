@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 from browser import CHROMIUM, Browser
-from fake_sweep import write
+from delivered_run import RECORD, delivered, written
+from fake_sweep import benchmark, write
+
+from pipeline import report
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 ROWS = "[...document.querySelectorAll('#jobs tbody tr')]"
@@ -122,6 +125,46 @@ def test_a_cell_of_the_grid_leads_to_its_row_even_where_that_is_filtered_out(pag
     page.run("document.querySelector('.grid a[href=\"#job-3\"]').click()")
     page.run("new Promise(resolve => setTimeout(resolve, 50))")
     assert page.run("document.querySelector(':target').checkVisibility()")
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run that delivered a graph of six boxes, and one that compares it with itself."""
+    home = tmp_path_factory.mktemp("graph")
+    folder = delivered(home / "one", {**RECORD, "kind": "onnx"}, written("onnx", home), **benchmark(8.0, by="onnx"))
+    report.of_two((folder, folder), folder / "compare.html")
+    page = report.of_run(folder)
+    assert page is not None
+    return page
+
+
+def test_the_graph_is_searched(browser: Browser, graph: Path) -> None:
+    browser.open(graph)
+    browser.run("words.value = 'matmul'; words.dispatchEvent(new Event('input'))")
+    assert browser.run("[count.value, document.querySelectorAll('#net .aside').length]") == ["1 of 6 boxes", 5]
+    browser.run("words.form.requestSubmit()")
+    assert "operand 1: w: float32[3, 3]" in browser.run("says.textContent")
+
+
+def test_the_graph_is_made_larger_and_smaller(browser: Browser, graph: Path) -> None:
+    browser.open(graph)
+    width = "drawing.getBoundingClientRect().width"
+    before = browser.run(width)
+    browser.run("document.getElementById('net-in').click()")
+    assert browser.run(width) == pytest.approx(1.25 * before)
+    browser.run("document.getElementById('net-fit').click()")
+    assert browser.run(width) == pytest.approx(browser.run("net.clientWidth"))
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+@pytest.mark.parametrize("name", ["report.html", "compare.html"])
+def test_a_page_of_a_graph_and_of_two_runs_fits_and_asks_for_nothing(
+    browser: Browser, graph: Path, name: str, width: int
+) -> None:
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    browser.open(graph.with_name(name))
+    assert browser.run("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    assert (browser.asked_for, browser.complaints) == ([graph.with_name(name).as_uri()], [])
 
 
 @pytest.mark.parametrize("width", [1400, 420])

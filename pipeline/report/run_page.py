@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import units
 from pipeline.planning.ways import Served
-from pipeline.report import contenders, speed
+from pipeline.report import contenders, network, speed
 from pipeline.report.delivered import Delivered, section
 from pipeline.report.html import Piece, joined, page, tag
 from pipeline.report.job import Job, of_run, outcomes
@@ -63,6 +63,7 @@ def html(run: Mapping[str, Any], delivered: Delivered | None = None) -> str:
         delivered: What it delivered, where that still exists.
     """
     stages = outcomes(run)
+    graph = network.section(run["record"], delivered) if run.get("record") else Piece("")
     job = Job(0, "", (), {}, **of_run(run))
     chosen = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
     more = {"git": None, **run, "machines": [run["machine"]]}
@@ -81,7 +82,9 @@ def html(run: Mapping[str, Any], delivered: Delivered | None = None) -> str:
         section(run, job, delivered),
         contenders.section(stages, job),
         tag("section", tag("h2", "Stages"), _graph(run, stages)),
+        graph,
         tag("section", tag("h2", "Made with"), definitions(iter(rows))),
+        script=network.SCRIPT.read_text(encoding="utf-8") if network.is_drawn(graph) else "",
     )
 
 
