@@ -30,6 +30,8 @@ RECORD = {
     "facts": {"interface": INTERFACE},
     "checks": [{"stage": "check", "of": "export", "delivered": True, "parity": {"compute": "float32"}}],
     "stages": [],
+    "libraries": {},
+    "sources": {},
 }
 
 

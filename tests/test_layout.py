@@ -120,8 +120,6 @@ SHOWN = {
     "config/choices.py": "which YAML names another",
     "config/goes_with.py": "what a rule in a YAML looks like",
     "machine/gpu.py": "what is native to a GPU",
-    "report/job.py": "what measured a model",
-    "report/speed.py": "which library runs a contender",
     "settings.py": "a setting and its value",
 }
 NAMES = re.compile("onnx|openvino|core ?ml|tensorrt|torchscript", re.IGNORECASE)

@@ -55,8 +55,8 @@ class Job:
         target: The target's name.
         latency: p50 of one inference, in milliseconds.
         noise: Why that figure supports no claim, such as "spread 31%"; empty where it is quiet.
-        runtime: What ran it, such as "onnxruntime".
-        not_by: What the target is for, where another runtime was measured, such as "tensorrt".
+        runtime: The library that ran it.
+        not_by: What the target is for, where another runtime was measured.
         speedup: How many times as fast as eager PyTorch; None where nothing was measured beside it, or one is noisy.
         unclaimed: Why there is no speed-up though both were measured.
         size: Bytes of the delivered artifact's files.

@@ -30,7 +30,7 @@ def _times_as_fast(ours: Mapping[str, Any], eager: Mapping[str, Any]) -> float:
 
 
 def library(contender: str) -> str:
-    """The library that runs a contender: "onnxruntime" for "onnx". Others, such as openvino_genai, are libraries."""
+    """The library that runs a contender, which is called as the room of a format, or as a library."""
     for kind, (room, declared) in formats.all_formats().items():
         if declared.host and room.rpartition(".")[2] == contender:
             return str(formats.part(kind, "host").RUNTIME.module)
@@ -40,8 +40,8 @@ def library(contender: str) -> str:
 def meant(target: str, contender: str) -> str:
     """The runtime that a target is for, where that is another than a contender's; else empty.
 
-    A target is for the format whose name it has or begins with: tensorrt_bundle is for TensorRT, though its graph is
-    ONNX and runs in onnxruntime too.
+    A target is for the format whose name it has or begins with. One that hands over a graph from which its own format
+    is built elsewhere is measured here by what runs that graph.
     """
     rooms = {room.rpartition(".")[2] for room, _ in formats.all_formats().values()}
     own = [room for room in rooms if f"{target}_".startswith(f"{room}_")]

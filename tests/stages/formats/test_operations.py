@@ -52,15 +52,3 @@ def test_a_graph_is_listed_from_its_inputs_to_its_outputs(tmp_path, kind, produc
     assert "float32[3, 3]" in multiplied.attributes["operand 1"]
     (last,) = (one for one in listed if one.type == OUTPUT)
     assert [one.type for one in listed if one.name in last.sources] == ["Concat"]
-
-
-@pytest.mark.slow  # coremltools writes the package
-def test_a_core_ml_program_is_listed_without_coremltools(tmp_path):
-    import mil_packages
-    from torch import nn
-
-    path = mil_packages.traced(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), tmp_path / "net.mlpackage", (2, 3))
-    listed = formats.part("coreml", "operations").operations(path)
-    assert [one.type for one in listed if one.type not in (INPUT, OUTPUT, "cast")] == ["linear", "relu"]
-    (linear,) = (one for one in listed if one.type == "linear")
-    assert any("[4, 3]" in value for value in linear.attributes.values())

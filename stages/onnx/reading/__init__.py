@@ -1,0 +1,1 @@
+"""What an ONNX file does, to be looked at."""

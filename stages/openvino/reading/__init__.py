@@ -1,0 +1,1 @@
+"""What an IR does, to be looked at."""
