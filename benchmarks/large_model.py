@@ -43,6 +43,15 @@ def stages(folder: Path) -> Mapping[str, Mapping[str, Any]]:
     return {s["name"]: s for s in json.loads((folder / "run" / "run.json").read_text())["stages"]}
 
 
+def by_stage(folder: Path, weights: int) -> str:
+    """Seconds of each stage and its peak memory as a multiple of the weights, a line each."""
+    lines = []
+    for name, stage in stages(folder).items():
+        memory, says = (stage["peak_bytes"] or 0) / weights, stage["notes"].get("says", "")
+        lines.append(f"  {name:<16} {stage['seconds']:6.1f} s  {memory:5.2f}x memory  {says}")
+    return "\n".join(lines)
+
+
 def simplification(graph: Path, folder: Path, *, bare: bool) -> dict[str, float]:
     """Seconds, imports not counted, and peak memory of simplifying a graph in a process of its own.
 
@@ -64,9 +73,7 @@ def report(folder: Path, *, alone: bool) -> bool:
     steps = stages(folder)
     ratio = cold.written_bytes / weights
     print(f"weights {weights / 2**30:.2f} GiB; cold {cold.seconds:.0f} s; {ratio:.2f}x written by the kernel's count")
-    for name, stage in steps.items():
-        memory, says = (stage["peak_bytes"] or 0) / weights, stage["notes"].get("says", "")
-        print(f"  {name:<16} {stage['seconds']:6.1f} s  {memory:5.2f}x memory  {says}")
+    print(by_stage(folder, weights))
     exported, simpler = steps["export"]["digest"], steps["simplify"]["digest"]
     graph = folder / "store" / "objects" / exported[:2] / exported / "model.onnx"
     ours = simplification(graph, folder, bare=True)

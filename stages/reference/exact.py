@@ -14,7 +14,7 @@ from stages.reference.eager_model import computing
 
 MOST_BYTES = 2**30  # of weights: each answer widens all of them, which takes time
 LARGE = 2**20  # bytes of a weight: larger ones are widened where they are used
-AT_ONCE = 2**24  # bytes of a weight that are widened at once where it is multiplied
+AT_ONCE = 2**20  # bytes of a weight that are widened at once where it is multiplied
 SELECT = ("embedding", "index_select", "index", "gather")  # give numbers of their first operand as they are
 # With more threads than cores, products of matrices in float64 take fifty times as long.
 ALONE = 1
