@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import verdict
-from benchmarks.large_model import written
+from benchmarks.large_model import by_stage, written
 from benchmarks.process import Measured, measure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,6 +170,7 @@ def large(at: Path, width: int) -> list[tuple[str, float, float]]:
         cold = pipeline(source, target, at / target)
         share = written(at / target) / weights
         print(f"{target}: {cold.seconds:.0f} s, {cold.written_bytes / weights:.2f}x written by the kernel's count")
+        print(by_stage(at / target, weights), flush=True)
         rows += [
             (f"{target}: memory / weights", cold.peak_bytes / weights, MEMORY if target == "onnx" else math.inf),
             (f"{target}: written / weights", share, most),

@@ -28,7 +28,7 @@ from pipeline.planning import plan
 from pipeline.planning.graph import Node
 from pipeline.planning.plan import Step, Todo
 from pipeline.record import lineage
-from pipeline.running import delivery, watchdog
+from pipeline.running import delivery, memory, watchdog
 from pipeline.running.isolation import Isolation
 from pipeline.running.meter import Meter
 from pipeline.running.outcome import Listener, Outcome, Result
@@ -237,7 +237,9 @@ class Runner:
         if self._isolation is not None and self._isolation.takes(node.stage, inputs):
             return self._isolation.run(node.stage, inputs, folder)
         with watchdog.within(self._isolation.timeout if self._isolation else None, node.name):
-            return node.stage.run(inputs, folder), None
+            result = node.stage.run(inputs, folder)
+        memory.release()
+        return result, None
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 from pipeline import formats
 from pipeline.artifact import Artifact, Origin
 from pipeline.errors import DrydockError, StageError
+from pipeline.running import memory
 from pipeline.running.meter import Meter
 from pipeline.running.parent import die_with
 from pipeline.stage import Stage
@@ -116,6 +117,7 @@ def _run(
         inputs = {**inputs, port: replace(inputs[port], origin=speech.origin(port, state))}
     with Meter() as meter:
         result = stage.run(inputs, folder)
+    memory.release()
     if isinstance(result, Artifact):
         result = replace(result, live=None, origin=None)  # what is only in memory stays in this one
     return result, meter.peak_bytes

@@ -14,7 +14,7 @@ from stages.reference.eager_model import computing
 
 MOST_BYTES = 2**30  # of weights: each answer widens all of them, which takes time
 LARGE = 2**20  # bytes of a weight: larger ones are widened where they are used
-AT_ONCE = 2**24  # bytes of a weight that are widened at once where it is multiplied
+AT_ONCE = 2**20  # bytes of a weight that are widened at once where it is multiplied
 SELECT = ("embedding", "index_select", "index", "gather")  # give numbers of their first operand as they are
 # With more threads than cores, products of matrices in float64 take fifty times as long.
 ALONE = 1
@@ -123,8 +123,9 @@ class StandIns:
         if name in ("mm", "addmm") and (matrix := self.weight(last)) is not None:
             width = max(1, AT_ONCE // (matrix.element_size() * len(matrix)))
             widened = [tree_map(self._widened, v) for v in others]
-            parts = [torch.mm(widened[-1], part.double()) for part in matrix.split(width, 1)]
-            product = torch.cat(parts, 1)
+            product = widened[-1].new_empty(len(widened[-1]), matrix.shape[1])
+            for columns, part in zip(product.split(width, 1), matrix.split(width, 1), strict=True):
+                columns.copy_(torch.mm(widened[-1], part.double()))
             if name == "mm":
                 return product
             return kwargs.get("beta", 1) * widened[0] + kwargs.get("alpha", 1) * product

@@ -1,4 +1,4 @@
-"""Time and memory of a stage."""
+"""Time and memory of a stage, and the memory that it gives back."""
 
 import resource
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.running import memory
 from pipeline.running import meter as meter_module
 from pipeline.running.meter import Meter
 
@@ -81,3 +82,12 @@ def test_a_block_that_fails_is_measured_and_leaves_no_thread(error):
         fail()
     assert meters() == []
     assert meter.peak_bytes > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is resident now")
+def test_freed_memory_goes_back_to_the_system():
+    blocks = [bytearray(2**16) for _ in range(BLOCK // 2**16)]
+    del blocks[:-1]  # the last one keeps the others' place in the heap
+    before = resident()
+    memory.release()
+    assert before - resident() > BLOCK / 2
