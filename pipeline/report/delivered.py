@@ -56,7 +56,11 @@ def section(run: Mapping[str, Any], job: Job, delivered: Delivered | None) -> Pi
         return Piece("")
     name = Path(str(run.get("artifact"))).name
     try:
-        inside = [*_interface(record["facts"].get("interface")), *_loading(record, job, delivered, name)]
+        inside = [
+            *_of_the_model(record),
+            *_interface(record["facts"].get("interface")),
+            *_loading(record, job, delivered, name),
+        ]
     except (AttributeError, KeyError, TypeError, ValueError) as e:  # a page is made of any run.json, also an edited one
         inside = [tag("p", f"The record is not whole: {type(e).__name__}: {e}")]
     return tag("section", tag("h2", "Delivered"), tag("p", *_file(record, delivered), class_="note"), *inside)
@@ -73,6 +77,15 @@ def _file(record: Mapping[str, Any], delivered: Delivered | None) -> Iterator[st
         yield f": {what}."
     else:
         yield f"{delivered.shown}, in a folder outside of this one: {what}."
+
+
+def _of_the_model(record: Mapping[str, Any]) -> Iterator[Piece]:
+    """That a folder for text generation has other inputs than the table, which the record has of the model."""
+    if formats.format_of(record["kind"]).generation:
+        text = (
+            "The table is of the model. The runtime of the folder feeds it, and may keep caches as states of the graph."
+        )
+        yield tag("p", text, class_="note")
 
 
 def _interface(interface: Mapping[str, Any] | None) -> Iterator[Piece]:

@@ -83,3 +83,11 @@ def test_an_older_benchmarks_line_loses_the_ratio_that_noise_made(tmp_path, grap
     text = page(tmp_path, graph, {**RECORD, "kind": "onnx"}, **benchmark(8.0, by="onnx", eager=1.9), says=says)
     assert "40.61×" not in text
     assert "p50 0.5 ms; NOISY" in text
+
+
+@pytest.mark.parametrize(("kind", "is_there"), [("openvino_generation", True), ("onnx", False)])
+def test_a_folder_for_text_generation_says_whose_inputs_the_table_has(tmp_path, kind, is_there):
+    name = "openvino_model.xml" if is_there else "net.onnx"
+    (tmp_path / name).write_bytes(b"")
+    text = page(tmp_path, tmp_path / name, {**RECORD, "kind": kind})
+    assert ("The table is of the model." in text) is is_there
