@@ -16,7 +16,7 @@ from pipeline.housekeeping.past import Past
 from pipeline.housekeeping.store_command import age_of
 from pipeline.printable import as_typed, printable
 from pipeline.record import locate
-from pipeline.report import compare
+from pipeline.report.differences import between
 from pipeline.runs import folders
 from pipeline.terminal import command
 
@@ -132,7 +132,7 @@ def _table(runs: Sequence[Past]) -> str:
 def _compare(args: argparse.Namespace, say: command.Say) -> int:
     both = [_run(path) for path in (args.a, args.b)]
     with locate.whole(args.a):
-        changes = compare.between(*both)
+        changes = between(*both)
         if args.json:
             differences = [vars(change) for change in changes]
             say(json.dumps({"a": str(args.a), "b": str(args.b), "changes": differences}, indent=1))

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from pipeline import units
-from pipeline.report import compare
-from pipeline.report.compare import Change
+from pipeline.report import differences
+from pipeline.report.differences import Change
 from pipeline.report.html import Piece, page, table, tag
 from pipeline.report.job import Job, of_run
 from pipeline.report.measures import MEASURES, Measure
@@ -31,7 +31,7 @@ def html(a: Mapping[str, Any], b: Mapping[str, Any], names: Sequence[str]) -> st
         names: Their folders, as the page is to call them.
     """
     runs, jobs = (a, b), [Job(0, "", (), {}, **of_run(run)) for run in (a, b)]
-    changes = compare.between(a, b)
+    changes = differences.between(a, b)
     by_kind = {what: list(some) for what, some in groupby(changes, key=lambda change: change.what)}
     sections = [_section(head, by_kind[what]) for what, head in HEADS.items() if what in by_kind]
     return page(

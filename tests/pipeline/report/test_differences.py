@@ -3,7 +3,7 @@
 import pytest
 from fake_sweep import FakeSweep, benchmark, finished
 
-from pipeline.report import compare
+from pipeline.report import differences
 from pipeline.runs.folders import read_run
 
 
@@ -23,4 +23,4 @@ def test_a_latency_is_compared_with_its_noise_and_its_runtime(tmp_path, second, 
     for measured in (benchmark(8.0), benchmark(4.0, **second)):
         sweep.job("opset=18").finish(finished("built", "a", "18", 1e-7, size=1, **measured))
     runs = [read_run(sweep.folder / f"{i}-small") for i in range(2)]
-    assert [str(c) for c in compare.between(*runs) if c.what == "measured" and c.place != "time"] == says
+    assert [str(c) for c in differences.between(*runs) if c.what == "measured" and c.place != "time"] == says
