@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ def refuse(output: Path, store: Path) -> None:
 
     Raises ConfigError.
     """
-    if output.exists() and not _replaceable(output):
+    if _is_in_the_way(output):
         raise _in_the_way(output)
     if output.resolve().is_relative_to(store.resolve()):
         raise ConfigError(f"output={output} lies in the store {store}", command=COMMAND)
@@ -53,7 +54,7 @@ def check(output: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another run removed it as a dead one's
             probe.rmdir()
     beside.clear(place.parent, _whole, place.name)
-    if place.is_dir() and _replaceable(place):
+    if place.is_dir() and not _is_in_the_way(place):
         beside.clear(place, _whole)  # several deliveries, each in its own folder
 
 
@@ -82,7 +83,7 @@ def deliver(
     try:
         with _explained(output), beside.folder(place) as new:
             delivered = _written(stage, inputs, store, new, record)
-            if place.exists() and not _replaceable(place):
+            if _is_in_the_way(place):
                 raise _in_the_way(output)
             beside.swap(new, place)
     except ValueError as e:
@@ -133,6 +134,32 @@ def _in_the_way(output: Path) -> ConfigError:
         allowed="a folder that does not exist, is empty, or holds an earlier delivery",
         command=f"output={output}/artifact",
     )
+
+
+def _is_in_the_way(output: Path) -> bool:
+    """Whether something other than a delivery is there. Another run may put its own delivery there meanwhile.
+
+    Between the two renames of that there is no folder, and a look that began before and ended after saw half of each:
+    only what was there all the time is in the way. Raises OSError.
+    """
+    while (before := _identity(output)) is not None:
+        with contextlib.suppress(FileNotFoundError):
+            if _replaceable(output):
+                return False
+        if _identity(output) == before:
+            return True
+    return False
+
+
+def _identity(output: Path) -> tuple[int, int] | None:
+    """Which file or folder is there; None where there is none."""
+    try:
+        at = output.stat()
+    except OSError as e:
+        if e.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    return at.st_dev, at.st_ino
 
 
 def _replaceable(output: Path) -> bool:

@@ -278,6 +278,28 @@ def test_what_came_to_lie_there_during_a_long_run_is_kept_too(artifact, store, o
     assert thesis.read_text() == "years of work"
 
 
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_delivery_that_another_run_replaces_during_a_look_is_not_in_the_way(
+    artifact, store, output, monkeypatch, looks
+):
+    others = [output.with_name(f"other{n}") for n in range(looks)]
+    for folder in (output, *others):
+        deliver(artifact, store, folder)
+    real = delivery.read_json
+
+    def read(path):
+        if not others:
+            return real(path)
+        output.rename(output.with_name(f"old{len(others)}"))
+        content = real(path)  # of no folder
+        others.pop().rename(output)
+        return content
+
+    monkeypatch.setattr(delivery, "read_json", read)
+    delivery.refuse(output, store.root)
+    assert others == []
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(output, monkeypatch):
     monkeypatch.setattr("pathlib.Path.mkdir", raising(PermissionError(errno.EACCES, "Permission denied")))
     with pytest.raises(ConfigError, match="cannot be written: Permission denied") as caught:
