@@ -89,7 +89,7 @@ def _variables(folders: Iterable[Path]) -> Iterator[str]:
     """The variables that YAMLs of these folders name: in a defaults list, they are in no configuration."""
     for folder in folders:
         for path in folder.rglob("*.yaml"):
-            for match in RESOLVER.finditer(path.read_text("utf-8")):
+            for match in RESOLVER.finditer(path.read_text("utf-8", errors="replace")):  # perhaps not chosen
                 if match[1] == "oc.env":
                     yield match[2].strip()
 

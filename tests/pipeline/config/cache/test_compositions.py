@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.cache import compositions, sources
+from pipeline.config.cache import compositions, drafts, sources
 
 RUN = """
 import sys
@@ -150,6 +150,11 @@ def test_what_is_wrong_of_the_moment_or_more_than_a_run_is_not_kept(tmp_path, wo
     project = Project(tmp_path)
     project.run(*words)
     assert project.files == []
+
+
+def test_a_yaml_that_nobody_chose_may_be_no_text(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("a: caf\xe9 ${oc.env:NAMED}".encode("latin-1"))
+    assert list(drafts._variables([tmp_path])) == ["NAMED"]
 
 
 def test_what_was_written_after_the_process_began_is_not_kept(tmp_path):
