@@ -106,6 +106,12 @@ def _run(launch: Launch, manifest: RunManifest, say: Say) -> None:
     composed = launch.compose()
     config = composed.config
     manifest.note_configuration(config, None)
+    if config["select"] is not None and not launch.in_sweep:
+        raise ConfigError(
+            f"select={config['select']} chooses among the jobs of a sweep, and this is a single run",
+            allowed="select with -m",
+            command="the same command without select=, or with -m before it",
+        )
     ready = jobs.ready(composed, launch.here or Path.cwd())
     if launch.ready is not None:
         launch.ready(ready)

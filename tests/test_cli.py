@@ -260,6 +260,7 @@ WRONG = [
     (["output=net.pth/below"], 2, ["output=", "cannot be written"]),
     (["store=net.pth/below"], 2, ["store=", "cannot be written", "DRYDOCK_STORE"]),
     (["opset=18,20"], 2, ["opset=18,20", "-m"]),
+    (["select=min size"], 2, ["select=min size", "-m"]),
     (["seed=-1"], 2, ["seed is -1", "0 or more"]),
     (["stages.check_compile.tolerance.max_rel=nan"], 2, ["tolerance.max_rel is nan", "from 0"]),
     (["stages.check_compile.tolerance.cosine=2"], 2, ["tolerance.cosine is 2", "-1 to 1"]),
