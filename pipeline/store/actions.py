@@ -126,6 +126,12 @@ class Actions:
             look is not None and look[1].st_uid == self._trust.uid and self._trust.covers(look[1]) for look in looks
         )
 
+    def read(self, stage: str, key: str) -> bytes:
+        """The file of a key's entry, this user's where another user has the plain name. Raises OSError."""
+        plain = self._path(stage, key)
+        own = self._trust.own(plain)
+        return (own if os.path.lexists(own) else plain).read_bytes()
+
     def has(self, stage: str) -> bool:
         """Whether there are entries of a stage at all."""
         return (self._root.path / "actions" / stage).is_dir() or (self._below is not None and self._below.has(stage))

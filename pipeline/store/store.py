@@ -209,14 +209,24 @@ class Store:
         """Records which content a key gave. Returns the entry that is in the store then: the first writer's."""
         with self.explained():
             stands = self.actions.add(entry, replacing=replacing)
-        if self.actions.find(entry.key_document["stage"], entry.key) is None:
-            owner = user_name(self.root.stat().st_uid)
+        if not self._recognises(entry):
+            with self.explained():
+                owner = user_name(self.root.stat().st_uid)
             raise ConfigError(
                 f"store={self.root}: its file system does not say that what this user writes there is theirs alone",
                 allowed="a file system that keeps owners and modes, or one where all is somebody's whom you trust",
                 command=f"store=/a/local/folder, or 'trust=[user:{owner}]'",
             )
         return stands
+
+    def _recognises(self, entry: Entry) -> bool:
+        """Whether an entry that was just recorded counts as this user's or a trusted one's. Raises ConfigError, Stopped."""
+        stage, key = entry.key_document["stage"], entry.key
+        if self.actions.find(stage, key) is not None:
+            return True
+        with self.explained():  # one that cannot be read is not found either, and its owner is not the reason
+            self.actions.read(stage, key)
+        return self.actions.find(stage, key) is not None
 
     def find(self, stage: str, key: str) -> Entry | None:
         """The entry of a key, here or elsewhere; None where no trusted one exists."""

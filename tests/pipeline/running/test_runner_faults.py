@@ -70,6 +70,7 @@ def struck(dock, home, right, code, at, sticky):
         problems = end_of(dock)
     # A file that is not there is, to the runner, one that the stage never wrote.
     assert all(p.command or "but wrote no" in p.what for p in problems), problems
+    assert not any("theirs alone" in p.what for p in problems), problems  # no fault is about an owner
     delivery.check(dock.output)  # as every run begins
     result = dock.run()
     assert {n: d for n, d in digests(result).items() if n in STORED} == right
