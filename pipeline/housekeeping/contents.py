@@ -63,7 +63,7 @@ class Result(NamedTuple):
     linked: Sequence[tuple[str, int]]
     used: float
     note: str
-    stages: Collection[str]
+    stages: Sequence[str]
 
     @property
     def digest(self) -> str:
@@ -165,9 +165,10 @@ def _read(root: Path, index: Index, *, entries: bool) -> Contents:
     results: list[Result] = []
     for folder in _folders(root / "objects"):
         for row in index.rows(folder, _objects):
-            digest = row[0][:64]
+            digest, created = row[0][:64], row[2]
             when, note = used.get(digest, NEVER)
-            results.append(Result._make((*row, max(row[2], when), note, stages.get(digest, ()))))
+            last = when if when > created else created  # `max` takes three times as long, 100,000 times
+            results.append(Result._make((*row, last, note, stages.get(digest, ()))))
     return Contents(root, results, listed, used)
 
 

@@ -22,30 +22,33 @@ def results(chosen: Sequence[Result], pinned: Collection[str]) -> str:
     """A line for each result: its size, when it was last used, its stages, its models, its digest, and whose it is."""
     now, mine = time.time(), os.geteuid()
     rows = [("size", "used", "stage", "model → target", "digest", "")]
-    text = functools.cache(units.size)  # of 100,000 results, many have the same
-    named = functools.cache(_models)
+    # Of 100,000 results, many have the same size, stages and models.
+    size, stages, models = functools.cache(units.size), functools.cache(_stages), functools.cache(_models)
     for result in chosen:
         notes = ""
         if result.owner != mine or result.digest in pinned:
             notes = ", ".join([*(["pinned"] if result.digest in pinned else []), *_of_another(result.owner, mine)])
-        stages = ", ".join(result.stages) or f"({result.kind})"
-        models = named(result.note, result.source)
-        rows.append((text(result.size), units.age(now - result.used), stages, models, result.name[:12], notes))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    a, b, c, d, e = widths[:5]
+        age, model = units.age(now - result.used), models(result.note, result.source)
+        rows.append((size(result.size), age, stages(result.stages, result.kind), model, result.name[:12], notes))
+    a, b, c, d, e, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
     lines = (f"{r[0]:>{a}}  {r[1]:>{b}}  {r[2]:<{c}}  {r[3]:<{d}}  {r[4]:<{e}}  {r[5]}".rstrip() for r in rows)
-    return "\n".join(printable(line, keep="") for line in lines)
+    return "\n".join(lines)
 
 
 def _of_another(owner: int, mine: int) -> list[str]:
-    return [f"of {user_name(owner)}"] if owner != mine else []
+    return [printable(f"of {user_name(owner)}", keep="")] if owner != mine else []
+
+
+def _stages(stages: Sequence[str], kind: str) -> str:
+    """The stages that a result is one of; its kind where no entry leads to it."""
+    return printable(", ".join(stages) or f"({kind})", keep="")
 
 
 def _models(note: str, source: str) -> str:
     """The models that a result was used for, by its note; without a note, the source of its model."""
     names = [f"{model} → {target}" for model, target in use.names_of(note)]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more or source.rpartition(".")[2]
+    return printable(", ".join(names[:2]) + more or source.rpartition(".")[2], keep="")
 
 
 def as_data(result: Result, pinned: Collection[str]) -> dict[str, Any]:
