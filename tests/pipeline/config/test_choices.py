@@ -92,7 +92,11 @@ def test_choices_that_exclude_each_other_are_told_as_they_were_typed(one, other,
         pytest.param(
             "target=openvino_direct route=onnx", "route=direct or target=openvino route=onnx", marks=pytest.mark.slow
         ),
-        pytest.param("route=direct opset=17", "opset=null or route=auto or route=onnx", marks=pytest.mark.slow),
+        pytest.param(
+            "route=direct opset=17",
+            "opset=null or route=auto or route=onnx or route=onnx_first",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "model=file model.path=net.pb target=onnx",
             "target=openvino or the same command without model=file",
