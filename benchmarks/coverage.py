@@ -5,8 +5,9 @@
     python -m benchmarks.coverage --every 5 transformers    every fifth of these
     python -m benchmarks.coverage --page                the page alone, of what is finished
 
-What is finished is kept in build/coverage.jsonl, or --rows FILE, with the commit that it was converted at, and a run
-goes on where one was stopped: delete a model's line to have it converted again. Each model has random weights and goes
+What is finished is kept in benchmarks/architectures/coverage.jsonl, or --rows FILE, with the commit that it was
+converted at, and a run goes on where one was stopped, on another machine too: commit the file, and delete a model's
+line to have it converted again. Each model has random weights and goes
 the way of a user, by the default route and capture; a transformers model is saved to a folder, and the command is given
 that. Beside it torch.onnx.export and openvino.convert_model, called as their guides have it for the same example and
 the same dynamic dimensions, and held to the same answers. Each model has a process of its own, forked from one that has
@@ -33,7 +34,7 @@ from benchmarks.coverage_models import Subject, subjects
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "coverage.md"
-ROWS = ROOT / "build" / "coverage.jsonl"
+ROWS = Path(__file__).parent / "architectures" / "coverage.jsonl"
 LONGEST_SECONDS = 900
 IMPORTED = ["torch", "torch._dynamo", "torch.onnx", "torchvision", "timm", "transformers", "onnx", "onnxruntime"]
 IMPORTED += ["onnxscript", "openvino", "pipeline.cli"]
@@ -71,7 +72,7 @@ def main() -> None:
     rows = finished(arguments.rows)
     if not arguments.page:
         convert([s for s in chosen if s not in rows], arguments.rows, rows)
-    page = written([(s, rows[s]) for s in chosen if s in rows])
+    page = written([(s, rows[s]) for s in chosen if s in rows], [s for s in chosen if s not in rows])
     if arguments.name or arguments.every > 1:
         print(page)
     else:
@@ -155,8 +156,19 @@ def cause(text: str) -> str:
     return next((kind for kind, words in CAUSES.items() if re.search(words, text)), "other")
 
 
-def written(rows: Sequence[tuple[Subject, Row]]) -> str:
-    """The page: a summary by family, the causes of what is missed, then a table for each family."""
+def _not_measured(open_ones: Sequence[Subject]) -> list[str]:
+    """A sentence on the models that were not converted yet; none where all were."""
+    counts = ", ".join(f"{count} of {family}" for family, count in Counter(s.family for s in open_ones).items())
+    return ["", f"**Not measured yet**: {counts}."] if open_ones else []
+
+
+def written(rows: Sequence[tuple[Subject, Row]], open_ones: Sequence[Subject] = ()) -> str:
+    """The page: a summary by family, the causes of what is missed, then a table for each family.
+
+    Args:
+        rows: Each model that was converted, and what became of it.
+        open_ones: The models that were not converted yet.
+    """
     from pipeline.machine.world import library_version
 
     names = ("torch", "torchvision", "timm", "transformers", "onnx", "openvino")
@@ -173,6 +185,7 @@ def written(rows: Sequence[tuple[Subject, Row]]) -> str:
         "given the folder. A number is the worst relative error; a sentence is what the run said in the end. Beside it",
         "the plain converters, given the same example and the same dynamic dimensions, and held to the same answers.",
         f"Measured with {versions}, at {commits}.",
+        *_not_measured(open_ones),
         "",
         "| family | models | " + " | ".join(ways) + " |",
         "| --- | ---: |" + " ---: |" * len(ways),

@@ -29,7 +29,8 @@ def test_what_is_finished_is_read_again_and_counted_by_family_and_cause(tmp_path
     (tmp_path / "rows").write_text("\n".join(lines))
     rows = coverage.finished(tmp_path / "rows")
     assert rows == kept
-    page = coverage.written(list(rows.items()))
+    page = coverage.written(list(rows.items()), [Subject("timm", "c", ("model=timm",))])
+    assert "**Not measured yet**: 1 of timm." in page
     assert "at aaaaaaaaaa (1 models), bbbbbbbbbb (1 models)." in page
     assert "| timm | 2 |" + " 50.0% |" * ways in page
     assert "| the model rejects the inputs that were derived |" + " 1 |" * ways in page
