@@ -82,13 +82,13 @@ bench-store: $(VENV)/ready ## a store of 100,000 entries, listed; runs, readers,
 	$(BIN)/python -m benchmarks.housekeeping $(filter-out model=% target=%,$(ARGS))
 
 coverage: $(VENV)/ready ## docs/coverage.md: which models reach a checked graph, here and by plain converters; at most three hours, and goes on where it stopped
-	$(BIN)/python -m benchmarks.coverage $(ARGS)
+	$(BIN)/python -m benchmarks.coverage $(filter-out model=% target=%,$(ARGS))
 
 bench-large: $(VENV)/ready ## 2.25 GiB of weights to ONNX: time, memory and bytes written; needs 5 GiB of disk and of memory
 	$(BIN)/python -m benchmarks.large_model
 
-bench-coreml: $(VENV)/ready ## docs/coreml_coverage.md: which models reach a checked Core ML package; about an hour
-	$(BIN)/python -m benchmarks.coreml
+bench-coreml: $(VENV)/ready ## docs/coreml_coverage.md: which models reach a checked Core ML package; at most three hours, and goes on where it stopped
+	$(BIN)/python -m benchmarks.coverage.coreml $(filter-out model=% target=%,$(ARGS))
 
 bench-generation: $(VENV)/ready ## docs/language_models_measured.md: a language model of 0.5 billion parameters, and transformers' own exporter beside ours
 	$(BIN)/python -m benchmarks.generation $(filter-out model=% target=%,$(ARGS))

@@ -220,7 +220,7 @@ class Store:
         return stands
 
     def _recognises(self, entry: Entry) -> bool:
-        """Whether an entry that was just recorded counts as this user's or a trusted one's. Raises ConfigError, Stopped."""
+        """Whether an entry that was just recorded counts as one that is trusted. Raises ConfigError, Stopped."""
         stage, key = entry.key_document["stage"], entry.key
         if self.actions.find(stage, key) is not None:
             return True

@@ -1,4 +1,4 @@
-"""The ways of benchmarks/coverage.py: the command as a user types it, and the plain converters beside it."""
+"""The ways of `python -m benchmarks.coverage`: the command as a user types it, and the plain converters beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.coverage_models import FOLDER, Subject, save
+from benchmarks.coverage.models import FOLDER, Subject, save
 from benchmarks.process import silent
 
 OURS = {
@@ -28,25 +28,31 @@ def run(subject: Subject, folder: Path) -> None:
 
     torch.set_num_threads(1)
     with silent(folder):
-        overrides = [o.replace(FOLDER, str(folder / "model")) for o in subject.overrides]
-        if overrides != list(subject.overrides):
-            save(subject.name, folder / "model")
-        else:
-            overrides.append("model.weights=random")
+        overrides = prepared(subject, folder)
         for way, target in OURS.items():
-            _command(overrides, target, folder / way, folder / "store")
+            command(overrides, target, folder / way, folder / "store")
         try:
             module, interface, cases = _recorded(overrides, folder)
         except Exception as e:  # what no question can be put to, nobody can check
             for way in PLAIN:
-                _say(folder / way, f"{type(e).__name__}: {e}")
+                say(folder / way, f"{type(e).__name__}: {e}")
             return
         for way, converted in PLAIN.items():
             (folder / way).mkdir()
-            _say(folder / way, _tried(converted, module, interface, cases, folder / way))
+            say(folder / way, _tried(converted, module, interface, cases, folder / way))
 
 
-def _command(overrides: list[str], target: tuple[str, ...], folder: Path, store: Path) -> None:
+def prepared(subject: Subject, folder: Path) -> list[str]:
+    """What to type for a model: of random weights, in a folder that is made here where the command is given one."""
+    overrides = [o.replace(FOLDER, str(folder / "model")) for o in subject.overrides]
+    if overrides == list(subject.overrides):
+        return [*overrides, "model.weights=random"]
+    save(subject.name, folder / "model")
+    return overrides
+
+
+def command(overrides: list[str], target: tuple[str, ...], folder: Path, store: Path) -> None:
+    """Runs the command as a user types it, in this process, and leaves its run.json in a folder."""
     from pipeline import cli
 
     sys.argv = ["drydock", *overrides, *target, f"store={store}", f"hydra.run.dir={folder}", "runner.isolate=false"]
@@ -78,7 +84,13 @@ def _wrong(case: Any, answers: Any) -> str:
     return ""
 
 
-def _say(folder: Path, wrong: str) -> None:
+def say(folder: Path, wrong: str) -> None:
+    """Leaves a run.json of a way that has none of its own.
+
+    Args:
+        folder: Where.
+        wrong: Why the way does not serve; empty where it does.
+    """
     folder.mkdir(exist_ok=True)
     outcome: Mapping[str, Any] = (
         {"status": "failed", "problems": [{"what": wrong}]} if wrong else {"status": "ok", "stages": []}
@@ -88,22 +100,13 @@ def _say(folder: Path, wrong: str) -> None:
 
 def _recorded(overrides: list[str], folder: Path) -> tuple[Any, Any, list[Any]]:
     """The module in evaluation mode, its interface and the reference's cases at each size, by this project's stages."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from pipeline.config import schema
-    from pipeline.config.compose import CONF
     from pipeline.config.instantiate import build_stage
     from pipeline.machine.world import ThisMachine
     from stages.interface import call
     from stages.interface.interface import Interface
     from stages.reference import cases
 
-    schema.register(CONF)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = OmegaConf.to_container(
-            compose("config", [*overrides, "target=onnx", "effort=quick"]).stages, resolve=True
-        )
+    settings = composed([*overrides, "target=onnx", "effort=quick"])
     artifacts: dict[str, Any] = {}
     for name, port in (("load", ""), ("eval", "module"), ("reference", "model")):
         (folder / name).mkdir()
@@ -113,6 +116,19 @@ def _recorded(overrides: list[str], folder: Path) -> tuple[Any, Any, list[Any]]:
         )
     interface = Interface.read(artifacts["reference"])
     return call.bind(artifacts["eval"].live, interface), interface, list(cases.at_sizes(artifacts["reference"]))
+
+
+def composed(overrides: list[str]) -> Any:
+    """The settings of each stage."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from pipeline.config import schema
+    from pipeline.config.compose import CONF
+
+    schema.register(CONF)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", overrides).stages, resolve=True)
 
 
 def _onnx(module: Any, interface: Any, example: Any, folder: Path) -> Any:

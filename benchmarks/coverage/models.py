@@ -1,4 +1,4 @@
-"""The models of benchmarks/coverage.py: family, name, and what to type to get it.
+"""The models of the surveys: family, name, and what to type to get it.
 
 architectures/timm.txt has timm's, of as many families as there are; architectures/transformers.json has, of 200
 architectures, the class and what makes its configuration small. Each is built with random weights and saved as
@@ -61,7 +61,7 @@ def subjects() -> Iterator[Subject]:
         yield Subject("torchvision segmentation", name, ("model=torchvision_segmentation", f"model.name={name}", BATCH))
     for name, prefix in DETECTORS.items():
         names = (
-            "model.factory=benchmarks.coverage_nets.detector",
+            "model.factory=benchmarks.coverage.nets.detector",
             f"+model.kwargs.{prefix}score_thresh=0.0",
             f"+model.kwargs.{prefix}detections_per_img=5",
         )
