@@ -35,7 +35,7 @@ test-real: $(VENV)/real/ready ## packages that others published against the othe
 	$(BIN)/python -m pytest -n 0 -m real tests/real
 
 test-launchers: $(VENV)/launchers/ready ## sweeps on Ray (two nodes of this machine), submitit's executors and in MLflow, in an environment of their own; there a skip is a failure
-	REQUIRE=ray,submitit,mlflow $(VENV)/launchers/bin/python -m pytest -n 0 -k "launcher or slurm or ray or mlflow" tests/test_sweep.py tests/test_ray.py tests/test_tracking.py
+	REQUIRE=ray,submitit,mlflow $(VENV)/launchers/bin/python -m pytest -n 0 -k "launcher or slurm or test_ray or test_tracking" tests/test_sweep.py tests/test_ray.py tests/test_tracking.py
 
 tensorrt-bindings: $(VENV)/tensorrt/ready ## the genuine Python API of TensorRT 10 and 11, for tests that hold our calls to it
 

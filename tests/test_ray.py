@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def env(place: Path) -> dict[str, str]:
     """The environment of all that belongs to the cluster: its nodes import models from the folder."""
     ours = {"PYTHONPATH": f"{place}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "RAY_USAGE_STATS_ENABLED": "0"}
-    return os.environ | ours
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # as Ray starts clusters from 2.60 on
+    return os.environ | ours | token
 
 
 @pytest.fixture(scope="module")

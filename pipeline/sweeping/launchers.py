@@ -78,3 +78,5 @@ def waiting_for_all(launcher: Launcher) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, wait)
+        if name == "get":
+            owner.shutdown()  # Ray's last lines about lost jobs come now, and not after the results

@@ -34,7 +34,7 @@ from pipeline.printable import tell
 from pipeline.running import isolation
 from pipeline.runs.jobs import Job, State, Sweep
 from pipeline.sweeping import launchers, live
-from pipeline.terminal.command import stdout_for_the_result
+from pipeline.terminal.command import Say, stdout_for_the_result
 
 SWEEPER = "hydra_plugins.drydock.DrydockSweeper"
 
@@ -101,14 +101,15 @@ def run(
         launcher.hydra_context = HydraContext(cast("Any", _Composed(loader, ready)), launcher.hydra_context.callbacks)
     runnable = [job for job in jobs if job.number not in refused]
     size = at_once or len(runnable) or 1
-    with live.view(sweep, axes, here=here) as say, launchers.waiting_for_all(launcher):
+    stdout = contextlib.nullcontext() if here else stdout_for_the_result()  # Ray prints there while jobs run
+    with live.view(sweep, axes, here=here) as say, stdout as result, launchers.waiting_for_all(launcher):
         for first in range(0, len(runnable), size):
             group = runnable[first : first + size]
             try:
                 _launch(sweep, group, launcher, say)
             finally:  # when it is interrupted too
-                if not here:
-                    _print_delivered(sweep, group)
+                if result is not None:
+                    _print_delivered(sweep, group, result)
 
 
 def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
@@ -122,12 +123,11 @@ def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
     )
 
 
-def _print_delivered(sweep: Sweep, jobs: Sequence[Job]) -> None:
+def _print_delivered(sweep: Sweep, jobs: Sequence[Job], result: Say) -> None:
     """Prints the paths of what jobs delivered: a launcher's processes write to files, or lines of its own between."""
-    with stdout_for_the_result() as say:
-        for job in jobs:
-            if path := sweep.delivered(job):
-                say(path)
+    for job in jobs:
+        if path := sweep.delivered(job):
+            result(path)
 
 
 def _prepare_report() -> None:

@@ -126,13 +126,14 @@ def test_what_an_earlier_sweep_left_in_the_same_folder_is_not_this_ones(six):
     assert six.outcome(six.jobs[0]).state is NOT_RUN
 
 
-def test_what_jobs_of_a_launcher_delivered_is_printed_in_their_order(six, capfd):
+def test_what_jobs_of_a_launcher_delivered_is_printed_in_their_order(six):
     launch(six, ["ok", "failed", "ok", "crash", "ok", "ok"])
     for number in (4, 0):
         path = six.record(six.jobs[number])
         path.write_text(json.dumps(json.loads(path.read_text()) | {"artifact": f"/there/{number}.onnx"}))
-    sweeps._print_delivered(six, six.jobs)
-    assert capfd.readouterr().out == "/there/0.onnx\n/there/4.onnx\n"
+    printed: list[str] = []
+    sweeps._print_delivered(six, six.jobs, printed.append)
+    assert printed == ["/there/0.onnx", "/there/4.onnx"]
 
 
 def test_a_job_finds_its_number_by_its_folder(six):
