@@ -23,7 +23,7 @@ from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, Interface, range_of
 from stages.onnx.format import ONNX
-from stages.openvino import attention, sorting, spectra, unconverted, unranked
+from stages.openvino import attention, einsums, sorting, spectra, unconverted, unranked
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO
@@ -68,6 +68,7 @@ def convert(source: Artifact, options: IrOptions, folder: Path) -> Artifact:
     _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
     _edit(model, interface, edits, options.preprocessing)
     attention.mask(model)
+    einsums.fold_operands(model, openvino_library.core_with(options.extensions))
     sorting.make_stable(model)
     route = "direct" if source.kind in CAPTURED else str(source.kind)
     actual = _with_inferred_sizes(edits.edited(interface), model)
