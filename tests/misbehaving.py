@@ -166,6 +166,9 @@ def check(folder: Path) -> None:
 
 
 def talk(folder: Path) -> None:
-    logging.getLogger("stages.misbehaving").warning("it is %s", "cold")
+    try:
+        raise ValueError("minus 40")
+    except ValueError:
+        logging.getLogger("stages.misbehaving").warning("it is %s", "cold", exc_info=True)
     print("said on stdout")
     os.write(2, b"said on stderr\n")

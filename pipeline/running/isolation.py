@@ -279,7 +279,7 @@ class _Worker:
                 except (EOFError, ConnectionError):
                     raise self._died() from None
                 if message[0] == "log":
-                    logging.getLogger(message[1]).log(message[2], "%s", message[3])
+                    _log(*message[1:])
                 elif message[0] == "open":
                     self._send_bytes(_opened(origins[message[1]], message[2]))
                 else:
@@ -329,6 +329,15 @@ def _bare(artifact: Artifact) -> Artifact:
 
 def _origin_state(origin: Origin | None) -> tuple[str, bool] | None:
     return None if origin is None else (origin.stage, origin.source is not None)
+
+
+def _log(name: str, level: int, text: str, traceback: str | None) -> None:
+    """Logs what a worker logged."""
+    logger = logging.getLogger(name)
+    record = logger.makeRecord(name, level, "", 0, "%s", (text,), None)
+    record.exc_text = traceback
+    if logger.isEnabledFor(level):
+        logger.handle(record)
 
 
 def _opened(origin: Origin | None, back: int) -> bytes:

@@ -132,7 +132,7 @@ def _import(modules: Sequence[str]) -> None:
 
 
 class _Forward(logging.Handler):
-    """Sends log records to the other process, as text."""
+    """Sends log records to the other process, as text, and their tracebacks apart: a screen does not show these."""
 
     def __init__(self, speech: _Speech) -> None:
         super().__init__()
@@ -140,7 +140,8 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(ConnectionError):
-            self._speech.say("log", record.name, record.levelno, self.format(record))
+            traceback = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
+            self._speech.say("log", record.name, record.levelno, record.getMessage(), traceback)
 
 
 def _die_first() -> None:

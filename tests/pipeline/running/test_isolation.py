@@ -30,6 +30,7 @@ from pipeline.running.outcome import Outcome
 from pipeline.running.runner import Runner
 from pipeline.stage import Keep, Stage
 from pipeline.store import Store
+from pipeline.terminal.console import StderrHandler
 from stages.onnx.format import ONNX
 
 APART = Isolation()
@@ -242,7 +243,10 @@ def test_what_it_says_reaches_the_log_and_never_stdout(
     with caplog.at_level(logging.INFO):
         yard.run("talk")
         yard.refusal("segfault")
-    assert ("stages.misbehaving", logging.WARNING, "it is cold") in caplog.record_tuples
+    (cold,) = (r for r in caplog.records if (r.name, r.levelno) == ("stages.misbehaving", logging.WARNING))
+    assert cold.getMessage() == "it is cold"
+    assert "ValueError: minus 40" in logging.Formatter().format(cold)  # as the log has it
+    assert StderrHandler().format(cold) == "it is cold"  # as the screen has it
     words = "\n".join(r.getMessage() for r in caplog.records if r.name == "worker")
     assert "said on stdout" in words
     assert "said on stderr" in words
