@@ -26,7 +26,8 @@ class Selection:
     """The conditions of a selection. A condition that is empty or None selects all.
 
     Args:
-        stage: The name of the stage that built the result.
+        stage: The name of the stage that built the result, or what it begins with up to an underscore: export is
+            export_by_opset too.
         model: The name of a model that the result was used for, with * for any letters.
         older: The least number of seconds since the last use.
         larger: The least number of bytes.
@@ -51,7 +52,8 @@ class Selection:
         if self.means_all:
             return list(known.results)
         wanted = {digest_of(text, known) for text in self.digests}
-        if self.stage and self.stage not in (stages := {s for r in known.results for s in r.stages}):
+        stages = {s for r in known.results for s in r.stages}
+        if self.stage and not any(map(self._is_of_stage, stages)):
             near = nearest(self.stage, stages)
             raise ConfigError(
                 f"--stage {self.stage}: there is no result of this stage{near}", allowed=listed(sorted(stages))
@@ -59,10 +61,13 @@ class Selection:
         used = used_by(self.unused_by)
         return [r for r in known.results if self._means(r, wanted, used)]
 
+    def _is_of_stage(self, name: str) -> bool:
+        return name == self.stage or name.startswith(f"{self.stage}_")
+
     def _means(self, result: Result, wanted: Collection[str], used: Collection[str]) -> bool:
         return (
             (not wanted or result.digest in wanted)
-            and (self.stage is None or self.stage in result.stages)
+            and (self.stage is None or any(map(self._is_of_stage, result.stages)))
             and (self.model is None or _is_of(result, self.model))
             and (self.older is None or time.time() - result.used >= self.older)
             and (self.larger is None or result.size >= self.larger)
@@ -80,7 +85,8 @@ class Selection:
                 entry
                 for entry in known.entries
                 if entry.digest not in stored and entry.digest not in used
-                if self.stage in (None, entry.stage) and time.time() - known.last_use(entry) >= self.older
+                if self.stage is None or self._is_of_stage(entry.stage)
+                if time.time() - known.last_use(entry) >= self.older
             ]
         return found
 

@@ -32,13 +32,14 @@ def run(store, tmp_path):
 
 def test_list_and_size_give_tables_to_people_and_data_to_scripts(store, run):
     old = put(store, "old", days=40, size=5000)
-    new = put(store, "new", stage="compile")
+    new = put(store, "new", stage="compile_openvino")
     store.name([new], "resnet50", "openvino")
     done = run("list")
     assert done.stdout.splitlines()[1].split() == ["5.0", "KiB", "40", "d", "export", "old", old[:12]]
     assert f"resnet50 → openvino  {new[:12]}" in done.stdout.splitlines()[2]
     assert done.stderr.startswith("2 results, ")
     for args, found in [
+        (["--stage", "compile_openvino"], [new]),
         (["--stage", "compile"], [new]),
         (["--model", "res*"], [new]),
         (["--model", "old"], [old]),
