@@ -111,15 +111,16 @@ def exported(module: Any, reference: Artifact) -> Any:
             refusal = e
         if "Constraints violated" not in str(refusal):
             raise _not_exported(refusal) from refusal
-        # Its solver gives up on conditions such as (3*n - 1)//n == 2, which hold at every size. If it may restrict the
-        # sizes itself, the program lists its conditions, and each is tried at every size here.
+        # Its solver gives up on conditions such as (3*n - 1)//n == 2, which hold at every size, and on some that decide
+        # a layout in memory alone. If it may restrict the sizes itself, the program lists its conditions, and
+        # `promises.of_program` compares wherever one does not hold.
         anything = tuple(dict.fromkeys(spec.axes, torch.export.Dim.AUTO) for spec in interface.inputs.values())
         try:
             program = export(anything)
         except Exception as e:
             log.info("torch.export cannot restrict the sizes by itself either: %s", first_line(e))
             raise _not_exported(refusal) from refusal
-        promises.of_restricted(program, bound, reference)
+        promises.refuse_fixed(program, interface)
     return _with_relative_paths(program)
 
 

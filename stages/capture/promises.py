@@ -138,33 +138,14 @@ def of_program(program: Any, bound: Any, reference: Artifact) -> Judged:
     return judged
 
 
-def of_restricted(program: Any, bound: Any, reference: Artifact) -> None:
-    """Checks a program whose sizes torch.export could restrict itself, at every size of `dims`.
-
-    Raises:
-        CheckFailed: When a dimension is fixed, or a condition is not proved to hold everywhere.
-    """
-    interface = Interface.read(reference)
+def refuse_fixed(program: Any, interface: Interface) -> None:
+    """Raises CheckFailed when torch.export fixed a dimension of a program whose sizes it could restrict itself."""
     for dim, (size, place) in conditions.fixed(program, interface).items():
         raise CheckFailed(
             f"model.dims.{dim} cannot be dynamic under torch.export: it came out fixed at {size}{_at(place)}",
             allowed="dimensions that the model's code does not fix",
             command="capture=trace, which keeps it where the code fixes it only while torch.export looks on, as "
             "recurrent layers do; capture=auto tries every capture; or a number in model.inputs.NAME.shape",
-        )
-    for condition in conditions.under(program, interface):
-        broken, every = condition.broken(interface.dims)
-        # torch.export treats 1 like any other size, as its own solver does.
-        sizes = next((at for at in broken if 1 not in at.values()), None)
-        if sizes is None and every:
-            continue
-        dims = listed(f"model.dims.{d}" for d in condition.dims or interface.dims)
-        wrong = f"is not so at {_says(sizes)}" if sizes else "nothing proves"
-        raise CheckFailed(
-            f"{dims} cannot be dynamic under torch.export: it goes by {condition.text}, which {wrong}"
-            f"{_at(condition.place)}",
-            allowed=ONE_WAY,
-            command=_by_script(paths.some(broken, LOOKED_AT), Asking(bound, lambda: bound, reference)),
         )
 
 
