@@ -152,7 +152,17 @@ def test_the_commands_of_a_page_work_as_they_stand(page: Path, user: Path, tmp_p
     if page.name != "tutorial.md":
         for name in ("my_pkg", "conf", "net.pth"):
             (shutil.copytree if (user / name).is_dir() else shutil.copy)(user / name, tmp_path / name)
-    run_readme(page, tmp_path, user / "store")
+    store = user / "store"
+    if page.name == "store.md":  # which is about a store and past runs
+        store, earlier = tmp_path / "its_store", tmp_path / "earlier.md"
+        runs = re.findall(r"runs/[\d-]+/[\w-]+", page.read_text())
+        commands = "\n".join(
+            f"python -m pipeline model=mine model.weights=random target=onnx hydra.run.dir={run}"
+            for run in dict.fromkeys(runs)
+        )
+        earlier.write_text(f"```bash\n{commands}\n```\n")
+        run_readme(earlier, tmp_path, store)
+    run_readme(page, tmp_path, store)
 
 
 def test_commands_are_told_from_what_they_print(tmp_path: Path) -> None:

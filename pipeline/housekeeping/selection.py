@@ -118,11 +118,16 @@ def _runs(place: Path) -> Iterator[set[str]]:
     try:
         found = folders.runs(place)
     except OSError as e:
-        raise ConfigError(f"{place} cannot be read: {e.strerror}", allowed="a folder with runs in it") from e
+        raise ConfigError(
+            f"{place} cannot be read: {e.strerror}",
+            allowed="a folder with runs in it, such as runs",
+            command="python -m pipeline.runs list shows those of this folder",
+        ) from e
     if not found:
         raise ConfigError(
             f"{place} holds no run, so that every result would count as unused",
             allowed="a folder with runs in it, such as runs",
+            command="python -m pipeline.runs list shows those of this folder",
         )
     for folder in found:
         run = folders.read_run(folder)
