@@ -104,7 +104,13 @@ def exported(module: Any, reference: Artifact) -> Any:
             prefer_deferred_runtime_asserts_over_guards=bool(sums),
         )
 
-    with _in_other_words(), rewrites.in_place(), native_output.to_log(), conditions.telling_places():
+    with (
+        _in_other_words(),
+        rewrites.in_place(),
+        rewrites.scanning(),
+        native_output.to_log(),
+        conditions.telling_places(),
+    ):
         try:
             return _with_relative_paths(export(shapes))
         except Exception as e:  # torch.export raises from many modules, some of them private

@@ -147,6 +147,18 @@ def in_place() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def scanning() -> Iterator[None]:
+    """During one capture by torch.export, transformers' selective scans take any number of tokens."""
+    from stages.capture import selective_scan  # which imports torch
+
+    name = selective_scan.NAME
+    with contextlib.ExitStack() as replaced:
+        for module in [m for n, m in sys.modules.items() if n.startswith("transformers.models.") and name in vars(m)]:
+            replaced.enter_context(mock.patch.object(module, name, selective_scan.from_zeros))
+        yield
+
+
 def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
     """torchvision.ops.boxes.batched_nms by its coordinate trick, however many boxes there are."""
     import torch
