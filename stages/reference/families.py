@@ -112,7 +112,7 @@ FLOATS: Mapping[str, Callable[[Any, Any], Any]] = {
     "ties": lambda drawn, rng: (2 * rng.standard_normal(drawn.shape)).round() / 2,
     "rows of zeros": _rows_of_zeros,
 }
-FLAT = ("zeros", "ones")  # the names of those whose numbers are all one
+FLAT = ("zeros", "ones", "rows of zeros")  # the names of those in which thousands of numbers are one
 ORDINARY = ("drawn", "negative")  # of floats: as accurate in a type of fewer bits as the draws are
 # From a number's place and the size of the range: which number of the range.
 INTEGERS: Mapping[str, Callable[[Any, int], Any]] = {
