@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FLOOR = 2.0**-22  # of an output's rms: less than any order of summation keeps
 # The bound is so many times wider at values that nobody draws: fast convolutions round by the largest number of a
-# window, and in sums over rows of zeros all rounding comes from a few numbers.
+# window.
 FAMILY = 2
 LOOSE = 0.1  # of an output's rms: where the model's own error allows more, nothing is judged
 
