@@ -23,10 +23,11 @@ from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, Interface, range_of
 from stages.onnx.format import ONNX
-from stages.openvino import attention, einsums, sorting, spectra, unconverted, unranked
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
+from stages.openvino import unconverted, unranked
 from stages.openvino.format import OPENVINO
+from stages.openvino.rewrites import attention, einsums, sorting, spectra
 from stages.portable.vendor_errors import first_line
 
 # Kinds that torch captured. OpenVINO does not get names from them, and no types from TorchScript.

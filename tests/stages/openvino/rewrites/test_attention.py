@@ -1,4 +1,4 @@
-"""openvino/attention.py: attention without a mask is right after any earlier request."""
+"""openvino/rewrites/attention.py: attention without a mask is right after any earlier request."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_a_fixed_length_and_a_mask_that_is_there_are_left_as_they_are():
     import openvino
     from openvino import opset16 as ops
 
-    from stages.openvino import attention
+    from stages.openvino.rewrites import attention
 
     def masked(length, mask):
         ports = [ops.parameter([-1, 4, length, 16], np.float32) for _ in range(3)]

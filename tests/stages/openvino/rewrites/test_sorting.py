@@ -1,4 +1,4 @@
-"""openvino/sorting.py."""
+"""openvino/rewrites/sorting.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from harness import backend
 
-from stages.openvino import sorting
+from stages.openvino.rewrites import sorting
 
 
 @pytest.fixture(autouse=True)

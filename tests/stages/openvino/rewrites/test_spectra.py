@@ -1,4 +1,4 @@
-"""openvino/spectra.py: short-time Fourier transforms of dynamic lengths, which crash OpenVINO's own reader."""
+"""openvino/rewrites/spectra.py: short-time Fourier transforms of dynamic lengths, which crash OpenVINO's own reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from pipeline.errors import StageError
 from stages.interface.interface import Dim, Input
-from stages.openvino import spectra
+from stages.openvino.rewrites import spectra
 
 WAVES = {"wave": Input(["batch", "samples"], fill="normal")}, {"batch": Dim(1, 2, 3), "samples": Dim(130, 200, 400)}
 
