@@ -43,9 +43,7 @@ def test_an_operand_that_depends_on_no_input_is_computed_and_the_answer_is_right
         return float(np.abs(answer - expected).max() / np.abs(expected).max())
 
     assert off(folded) < 1e-5
-    assert (
-        off(model(table, rows)) > 0.1
-    )  # where this fails, OpenVINO is mended: remove the rewrite
+    assert off(model(table, rows)) > 0.1  # where this fails, OpenVINO is mended: remove the rewrite
 
 
 def test_what_a_random_number_reaches_stays_as_it_is():
