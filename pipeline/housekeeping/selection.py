@@ -26,8 +26,8 @@ class Selection:
     """The conditions of a selection. A condition that is empty or None selects all.
 
     Args:
-        stage: The name of the stage that built the result, or what it begins with up to an underscore: export is
-            export_by_opset too.
+        stage: The name of the stage that built the result. Where no stage has it, what names begin with up to an
+            underscore: export is export_by_opset.
         model: The name of a model that the result was used for, with * for any letters.
         older: The least number of seconds since the last use.
         larger: The least number of bytes.
@@ -53,21 +53,23 @@ class Selection:
             return list(known.results)
         wanted = {digest_of(text, known) for text in self.digests}
         stages = {s for r in known.results for s in r.stages}
-        if self.stage and not any(map(self._is_of_stage, stages)):
+        meant = self._stages(stages)
+        if self.stage and not meant:
             near = nearest(self.stage, stages)
             raise ConfigError(
                 f"--stage {self.stage}: there is no result of this stage{near}", allowed=listed(sorted(stages))
             )
         used = used_by(self.unused_by)
-        return [r for r in known.results if self._means(r, wanted, used)]
+        return [r for r in known.results if self._means(r, wanted, used, meant)]
 
-    def _is_of_stage(self, name: str) -> bool:
-        return name == self.stage or name.startswith(f"{self.stage}_")
+    def _stages(self, names: set[str]) -> set[str]:
+        """The stages that are meant, of those that there are: all where none is named."""
+        return {n for n in names if self.stage in (None, n)} or {n for n in names if n.startswith(f"{self.stage}_")}
 
-    def _means(self, result: Result, wanted: Collection[str], used: Collection[str]) -> bool:
+    def _means(self, result: Result, wanted: Collection[str], used: Collection[str], stages: set[str]) -> bool:
         return (
             (not wanted or result.digest in wanted)
-            and (self.stage is None or any(map(self._is_of_stage, result.stages)))
+            and (self.stage is None or not stages.isdisjoint(result.stages))
             and (self.model is None or _is_of(result, self.model))
             and (self.older is None or time.time() - result.used >= self.older)
             and (self.larger is None or result.size >= self.larger)
@@ -81,11 +83,12 @@ class Selection:
         if self.older is not None and not (self.model or self.larger or self.digests):
             stored = {result.digest for result in known.results}
             used = used_by(self.unused_by)
+            stages = self._stages({entry.stage for entry in known.entries})
             found += [
                 entry
                 for entry in known.entries
                 if entry.digest not in stored and entry.digest not in used
-                if self.stage is None or self._is_of_stage(entry.stage)
+                if entry.stage in stages
                 if time.time() - known.last_use(entry) >= self.older
             ]
         return found

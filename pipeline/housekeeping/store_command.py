@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stage", metavar="NAME", help="results of one stage, such as export_by_opset")
+    parser.add_argument("--stage", metavar="NAME", help="results of one stage, such as export_by_opset, or export")
     parser.add_argument("--model", metavar="NAME", help="results of this model; * stands for any letters")
     parser.add_argument("--older", metavar="AGE", type=age_of, help="not used for at least this long")
     parser.add_argument("--larger", metavar="SIZE", type=_size_of, help="of this size or more")

@@ -53,6 +53,15 @@ def test_list_and_size_give_tables_to_people_and_data_to_scripts(store, run):
     assert (size["results"], size["entries"]["count"]) == ({"count": 2, "bytes": on_disk}, 2)
 
 
+def test_a_stage_of_that_very_name_is_meant_alone(store, run):
+    longer = put(store, "longer", stage="check_tables")
+    assert longer[:12] in run("list", "--stage", "check").stdout
+    exact = put(store, "exact", stage="check")
+    done = run("list", "--stage", "check")
+    assert exact[:12] in done.stdout
+    assert longer[:12] not in done.stdout
+
+
 def test_remove_says_what_would_go_and_then_removes_it_and_its_entries(store, run):
     old, new = put(store, "old", days=40), put(store, "new")
     would = run("remove", "--older", "30d", "--dry-run")
