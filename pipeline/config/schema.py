@@ -70,6 +70,7 @@ class Model:
     checkpoint_key: Optional[str] = None
     prefixes: list[str] = field(default_factory=lambda: ["module.", "_orig_mod."])
     strict: bool = True
+    part: Optional[str] = None
     # Any: with an optional mapping, Hydra cannot replace null on a command line. The stages have the types.
     inputs: Any = MISSING
     dims: dict[str, Any] = field(default_factory=dict)

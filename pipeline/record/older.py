@@ -17,6 +17,7 @@ KNOWN = 1
 SINCE: Mapping[str, Mapping[str, Any]] = {
     "record_reference": {"effort": "quick", "samples": None, "count": 16},
     "load_transformers": {"picture": None, "detections": False},
+    "set_eval": {"part": None},
 }
 # Stages whose results are stored in another form since, without a pickle: the same ones have another digest.
 STORED_OTHERWISE = ("capture_export", "capture_by_opset")

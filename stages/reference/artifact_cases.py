@@ -67,6 +67,7 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
         inputs[edits.name(name)] = _cast(moved, spec.dtype, name)
     outputs: dict[str, Array] = {}
     exact: dict[str, Array] = {}
+    left_open = {edits.name(name): errors for name, errors in case.open.items()}
     counts: dict[str, Array] = {}
     for name, values in case.outputs.items():  # none, where the model could not be run
         if name in (edits.outputs or case.outputs):
@@ -79,7 +80,7 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
                 exact[edits.name(name)] = _transposed(case.exact[name].reshape(values.shape), edits.permutation(name))
             if name in case.counts:
                 counts[edits.name(name)] = _transposed(case.counts[name], edits.permutation(name))
-    return Case(case.label, inputs, outputs, family=case.family, ties=case.ties, exact=exact, counts=counts)
+    return Case(case.label, inputs, outputs, {}, case.family, case.ties, exact, left_open, counts)
 
 
 def _cast(values: Array, dtype: str, name: str) -> Array:

@@ -38,6 +38,8 @@ class Case:
         family: How far the inputs are from what the YAML draws; one of families.LEVELS.
         ties: The operators of the model that decided between numbers closer than rounding, in words.
         exact: The model's answers in float64, by the names of floating-point outputs; none where that is not known.
+        open: What float32 leaves open besides: for such outputs, the error of the model with other formulas of its
+            functions, as rms and as the largest magnitude; see formulas.py.
         counts: For outputs that mean nothing at padding, where they count: booleans that broadcast to them; see
             padding.py.
     """
@@ -49,6 +51,7 @@ class Case:
     family: str = families.SIZES
     ties: Sequence[str] = ()
     exact: Arrays = field(default_factory=dict)
+    open: Mapping[str, Sequence[float]] = field(default_factory=dict)
     counts: Arrays = field(default_factory=dict)
 
     def counted(self, outputs: Arrays) -> Arrays:
@@ -85,7 +88,10 @@ def write(
     # safetensors writes the memory as it lies, whatever order the dimensions have in it.
     save_file({n: np.asarray(v, order="C") for n, v in arrays.items()}, folder / Kind.REFERENCE.file)
     names = {
-        "cases": [{"label": c.label, "family": c.family, "ties": list(c.ties), "exact": list(c.exact)} for c in cases],
+        "cases": [
+            {"label": c.label, "family": c.family, "ties": list(c.ties), "exact": list(c.exact), "open": dict(c.open)}
+            for c in cases
+        ],
         "inputs": list(cases[0].inputs),
         "outputs": list(cases[0].outputs),
         "raw": {c.label: list(c.raw) for c in cases if c.raw},
@@ -129,7 +135,7 @@ def read(reference: Artifact) -> Iterator[Case]:
             raw = {n: load(f"{label}/raw/{n}") for n in names["raw"].get(label, ())}
             exact = {n: load(f"{label}/exact/{n}") for n in case["exact"]}
         counts = padding.valid(inputs, outputs, places) if outputs else {}
-        yield Case(label, inputs, outputs, raw, case["family"], case["ties"], exact, counts)
+        yield Case(label, inputs, outputs, raw, case["family"], case["ties"], exact, case["open"], counts)
 
 
 def tables(reference: Artifact) -> list[Table]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from stages.interface import attention
@@ -54,6 +55,18 @@ class EagerModel:
             finally:
                 self._note_written()
 
+    @property
+    def parts(self) -> Sequence[tuple[str, Any]]:
+        """The children that can be called alone, by name."""
+        return [(n, m) for n, m in self._module.named_children() if hasattr(m, "forward")]
+
+    def set_attributes(self, arrays: Mapping[str, Any]) -> list[str]:
+        """The attributes that forward sets while it answers, by their dotted names."""
+        before = dict(_attributes(self._module))
+        self(arrays)
+        changed = [n for n, value in _attributes(self._module) if n not in before or before[n] is not value]
+        return changed + list(_in_script(self._module))
+
     def restore(self) -> None:
         """Restores every buffer that was written to."""
         import torch
@@ -70,6 +83,19 @@ class EagerModel:
         buffers: dict[str, Any] = dict(self._module.named_buffers())
         same = {n for n, (b, version, _) in self._before.items() if b._version == version and buffers.get(n) is b}
         self.written |= (buffers.keys() | self._before.keys()) - same
+
+
+def _attributes(module: Any) -> Iterator[tuple[str, Any]]:
+    """What is stored in a module and its submodules besides parameters, buffers and submodules, by dotted names."""
+    for prefix, part in module.named_modules():
+        yield from ((f"{prefix}.{n}".lstrip("."), v) for n, v in vars(part).items() if not n.startswith("_"))
+
+
+def _in_script(module: Any) -> Iterator[str]:
+    """The attributes that the forward of a TorchScript module assigns, by dotted names."""
+    for prefix, part in module.named_modules():
+        assigned = dict.fromkeys(re.findall(r"\bself\.(\w+) = ", getattr(part, "code", "")))
+        yield from (f"{prefix}.{n}".lstrip(".") for n in assigned)
 
 
 @contextlib.contextmanager

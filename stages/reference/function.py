@@ -22,6 +22,7 @@ SAME = 1e-5
 # How often each random number is drawn to find its extremes: enough to see dropout of one in a thousand. Many numbers
 # at once are drawn less often: one of them will show it.
 DRAWS, DRAWS_OF_MANY, MANY = 2**13, 2**10, 2**10
+MOST_PARTS = 4  # that a message names
 ALLOWED = "the same answer whenever it is asked: what is converted is a function of the inputs"
 # torch's names of operators, and the names that people write.
 WRITTEN = {"native_dropout": "dropout", "bernoulli_": "dropout or bernoulli", "bernoulli": "dropout or bernoulli"}
@@ -30,7 +31,9 @@ WRITTEN = {"native_dropout": "dropout", "bernoulli_": "dropout or bernoulli", "b
 def demand(
     ask: Any, take: Callable[[Any], Arrays], questions: Sequence[Question], answers: Mapping[str, Arrays]
 ) -> None:
-    """Asks the smallest question again, then the first, in the state that the model is in now.
+    """Asks the smallest question again, twice, then the first, in the state that the model is in now.
+
+    Twice, since a state may be dropped where the size of the batch is another than before, as Silero's is.
 
     A model that draws random numbers is also asked with the least and the greatest of them.
 
@@ -44,7 +47,7 @@ def demand(
         CheckFailed: When an answer differs, with the cause where that can be found.
     """
     smallest = min(questions, key=lambda q: sum(v.size for v in q.inputs.values()))
-    for question in (smallest, questions[0]):
+    for question in (smallest, smallest, questions[0]):
         returned = ask(question.inputs, restoring=False) if isinstance(ask, EagerModel) else ask(question.inputs)
         if difference := _unlike(take(returned), answers[question.label]):
             shape = says_all(question.inputs)
@@ -118,9 +121,16 @@ def _cause(ask: Any, question: Question) -> Problem:
             f"forward writes to {listed(sorted(ask.written))}",
             command="the state as an input and an output of the model",
         )
+    if names := ask.set_attributes(question.inputs):
+        parts = [f"model.part={n}" for n, _ in ask.parts]
+        return Problem(
+            f"forward sets {listed(names, 4)}",
+            command="the state as an input and an output of the model"
+            + (f"; {' or '.join(parts)}, if such a part takes it as an input" if 0 < len(parts) <= MOST_PARTS else ""),
+        )
     return Problem(
-        "no buffer was written to and torch drew no random number, so forward keeps its state elsewhere",
-        command="a forward that sets no attribute and draws its random numbers by torch, or takes them as inputs",
+        "no buffer or attribute was written to and torch drew no random number, so forward keeps its state elsewhere",
+        command="a forward that draws its random numbers by torch and has its state as an input and an output",
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import listed
 from stages.portable.vendor_errors import first_line
+from stages.reference import formulas
 from stages.reference.cases import Case
 from stages.reference.eager_model import Ask, EagerModel
 from stages.reference.exact import ExactModel
@@ -74,6 +75,25 @@ def exactly(cases: Sequence[Case], exact: ExactModel, take: Take) -> list[Case]:
     others = sorted((c for c in cases if c.family != SIZES), key=lambda c: c.family != EXTREMES)
     exact_answers = {c.label: _of_one_shape(exact.answers(c.inputs, take), c) for c in (smallest, *others)}
     return [replace(c, exact={} if exact.why_not else exact_answers.get(c.label, {})) for c in cases]
+
+
+def left_open(cases: Sequence[Case], ask: Ask, take: Take) -> list[Case]:
+    """The cases with the errors of the model's other formulas, where it has such functions and float64 answers."""
+    import numpy as np
+
+    found = {}
+    for case in (c for c in cases if c.exact):
+        with formulas.other() as called:
+            answers = take(ask(case.inputs))
+        if not called:  # nor will they for others: a model that chooses its functions by values is rare
+            break
+        apart = {n: answers[n] - v for n, v in case.exact.items() if answers[n].shape == v.shape}
+        errors = {n: np.abs(d[np.isfinite(d)]) for n, d in apart.items()}
+        shares = {n: [float(np.sqrt((e**2).mean())), float(e.max())] for n, e in errors.items() if e.size}
+        found[case.label] = shares
+    if isinstance(ask, EagerModel):
+        ask.restore()
+    return [replace(c, open=found.get(c.label, {})) for c in cases]
 
 
 def better(cases: Sequence[Case], ask: Callable[[Arrays], Arrays]) -> list[Case]:

@@ -3,7 +3,8 @@
     rms(artifact - float64) ≤ noise * max(rms(float32 - float64), 2⁻²² rms(float64))
 
 for each output whose float64 answer is known. Where this bound is below the constant, both limits apply; where the
-model's own error exceeds the constant, only this bound applies: the model itself is not more precise.
+model's own error exceeds the constant, only this bound applies: the model itself is not more precise. Its own error is
+that of PyTorch's formulas or of others, whichever is larger; see formulas.py.
 """
 
 from __future__ import annotations
@@ -73,13 +74,13 @@ def usual(cases: Sequence[Case]) -> dict[str, Usual]:
     drawn = [c for c in cases if c.family in (SIZES, DRAWS)]
     for name in {n: None for c in drawn for n, v in c.outputs.items() if v.dtype.kind == "f"}:
         values = [c.outputs[name] for c in drawn]
-        errors = [(_rms(v, e), _rms(e), _largest(v, e)) for v, e in _exact(drawn, name)]
+        errors = [(*_own_error(c, name), _rms(c.exact[name])) for c in drawn if name in c.exact]
         largest = max(map(_largest, values), default=0.0)
         by_output[name] = Usual(
             max(map(_rms, values), default=0.0),
             largest,
-            max((n / r for n, r, _ in errors if r), default=None),
-            max((most for _, _, most in errors), default=0.0) / largest if largest else 0.0,
+            max((own / size for own, _, size in errors if size), default=None),
+            max((most for _, most, _ in errors), default=0.0) / largest if largest else 0.0,
         )
     return by_output
 
@@ -152,7 +153,7 @@ class _Output:
     @cached_property
     def bound(self) -> float:
         """The largest rms of the error that the model's own error allows."""
-        own = max(_rms(self.expected, self.case.exact[self.name]), (self.usual.noise or 0.0) * self.exact_rms)
+        own = max(_own_error(self.case, self.name)[0], (self.usual.noise or 0.0) * self.exact_rms)
         # An output that is nearly zero at a family's values is still computed from numbers of the usual size.
         size = self.exact_rms if self._is_drawn else max(self.exact_rms, self.usual.rms)
         bound = self._times * max(own, FLOOR * size)
@@ -217,9 +218,11 @@ class _Output:
         return own if self._is_drawn else max(own, self.usual.largest)
 
 
-def _exact(cases: Sequence[Case], name: str) -> list[tuple[Array, Array]]:
-    """An output's answers in float32 with those in float64, of the cases that have both."""
-    return [(c.outputs[name], c.exact[name]) for c in cases if name in c.exact]
+def _own_error(case: Case, name: str) -> tuple[float, float]:
+    """The error of an output in float32, against its float64 answer: its rms and its largest magnitude."""
+    values, exact = case.outputs[name], case.exact[name]
+    rms, largest = case.open.get(name, (0.0, 0.0))
+    return max(rms, _rms(values, exact)), max(largest, _largest(values, exact))
 
 
 def _share(error: float, size: float) -> float:

@@ -188,7 +188,7 @@ class RecordReference(Stage):
         if exact is None:
             return [*cases, *values], not_asked
         determined, unsteady = further.determined(further.exactly([*cases, *values], exact, take), ask, take)
-        return determined, not_asked | unsteady
+        return further.left_open(determined, ask, take), not_asked | unsteady
 
     def _questions(self, interface: Interface) -> Iterator[Question]:
         yield from questions.at_every_size(interface, self.seed, self.preprocessing, self.effort)

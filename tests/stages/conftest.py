@@ -42,7 +42,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(house: Path) -> Artifact:
     """TinyConv with random weights, in evaluation mode."""
     loaded = run_stage(LoadWeights("nets.TinyConv", {}, "random", None, None, None, [], True, 0), {}, house / "load")
-    return run_stage(SetEval(), loaded, house / "eval")
+    return run_stage(SetEval(None), loaded, house / "eval")
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +127,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     house = tmp_path_factory.mktemp("digits")
     weights = LoadWeights("digits.Net", {}, str(EXAMPLE / "digits.safetensors"), None, None, None, [], True, 0)
     loaded = run_stage(weights.settle(harness.world(house)), {}, house / "load")
-    module = run_stage(SetEval(), loaded, house / "eval")
+    module = run_stage(SetEval(None), loaded, house / "eval")
     images = {"images": Input(["batch", 1, 8, 8], fill={"factory": "digits.some"})}
     record = RecordReference(
         images, {"batch": Dim(1, 16, 64)}, ["scores"], None, None, False, None, [], 0, "quick", None, 16

@@ -62,7 +62,7 @@ def test_a_named_file_is_opened_as_what_its_content_says(tmp_path, kind, suffix)
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_was_opened_can_be_put_in_evaluation_mode(tmp_path, kind):
-    result = run_stage(SetEval(), opened(saved(tmp_path / "net", kind), tmp_path), tmp_path / "eval")
+    result = run_stage(SetEval(None), opened(saved(tmp_path / "net", kind), tmp_path), tmp_path / "eval")
     assert not result.live.training
     assert result.live(IMAGES[:1]).shape == (1, 10)
 

@@ -10,11 +10,12 @@ from torch import nn
 from torch.nn import utils
 
 from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError
 from stages.loading.set_eval import SetEval
 
 
-def set_eval(net, tmp_path):
-    return run_stage(SetEval(), Artifact(Kind.MODULE, live=net), tmp_path / "out").live
+def set_eval(net, tmp_path, part=None):
+    return run_stage(SetEval(part), Artifact(Kind.MODULE, live=net), tmp_path / "out").live
 
 
 def test_dropout_and_batch_norm_stop_depending_on_the_batch(tmp_path):
@@ -36,6 +37,26 @@ def test_weights_stay_as_they_are(tmp_path):
     net = TinyConv()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     torch.testing.assert_close(set_eval(net, tmp_path).state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("script", [False, True])
+def test_a_part_is_taken_for_the_whole(script, tmp_path):
+    net = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 3), nn.Dropout()))
+    part = set_eval(torch.jit.script(net) if script else net, tmp_path, "1.0")
+    x = torch.rand(4, 3)
+    torch.testing.assert_close(part(x), net[1][0](x))
+
+
+@pytest.mark.parametrize(
+    ("net", "says"),
+    [
+        (nn.Sequential(nn.Linear(2, 3), nn.ReLU()), "begins with one of 0, 1\n.*model.part=0"),
+        (nn.ReLU(), "null: it has no parts\n.*model.part=null"),
+    ],
+)
+def test_a_part_that_is_not_there_is_refused_with_those_that_are(net, says, tmp_path):
+    with pytest.raises(ConfigError, match=f"part=head: the model has no such part\n.*{says}"):
+        set_eval(net, tmp_path, "head")
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")

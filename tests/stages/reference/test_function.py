@@ -1,5 +1,6 @@
 """reference/function.py, eager_model.py: a model whose answers differ when it is asked again is refused."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -9,6 +10,7 @@ from torch import nn
 from pipeline.errors import CHECK_FAILED, CheckFailed
 from stages.interface.interface import Dim, Input
 from stages.reference import cases as reference_cases
+from stages.reference.eager_model import EagerModel
 
 
 class Head(nn.Module):
@@ -48,6 +50,33 @@ class Remembering(Head):
         return self.head(x) + self.seen
 
 
+class Hidden(Head):
+    def forward(self, x):
+        CALLS.append(len(x))
+        return self.head(x) + len(CALLS)
+
+
+class PerBatch(Head):
+    """Begins anew where the batch has another size, as Silero's does."""
+
+    size: int
+    state: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.state = 0, torch.zeros(1)
+
+    def forward(self, x):
+        if self.size != len(x):
+            self.state = torch.zeros(1)
+        self.state = self.state + x.mean()
+        self.size = len(x)
+        return self.head(x) + self.state
+
+
+CALLS = []
+
+
 @pytest.mark.parametrize(
     ("net", "cause"),
     [
@@ -58,7 +87,9 @@ class Remembering(Head):
         (Noisy(), r"forward draws random numbers: randn_like at test_function\.py:\d+"),
         (Counting(), "forward writes to calls\n"),
         (Replacing(), "forward writes to mean\n"),
-        (Remembering(), "no buffer was written to .* keeps its state elsewhere"),
+        (Remembering(), "forward sets seen\n.*\\n.*model.part=head, if such a part takes it"),
+        (Hidden(), "no buffer or attribute was written to .* keeps its state elsewhere"),
+        (PerBatch(), "at min .* forward sets state\n"),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else "",
 )
@@ -66,6 +97,11 @@ def test_a_model_that_answers_otherwise_when_asked_again_is_told_with_the_cause(
     with pytest.raises(CheckFailed, match=f"(?s)answers differ when it is asked again.*{cause}") as caught:
         record(net, tmp_path / "out", inputs=VECTOR)
     assert caught.value.exit_code == CHECK_FAILED == 5
+
+
+def test_the_attributes_that_torchscript_sets_are_named():
+    asked = EagerModel(torch.jit.script(nn.Sequential(PerBatch())), None)
+    assert asked.set_attributes({"x": np.ones((2, 4), "f4")}) == ["0.state", "0.size"]
 
 
 class Seldom(Head):

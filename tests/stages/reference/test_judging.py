@@ -42,6 +42,15 @@ def test_an_error_is_held_to_the_models_own(noise, error, wrong):
     assert bool(judged(error, case(noise)).wrong) is wrong
 
 
+def test_another_formulas_error_is_the_models_own():
+    question = case(1e-7)
+    assert judged(8e-6, question).wrong
+    left_open = {"y": [4e-6, 1e-5]}
+    assert not judged(8e-6, replace(question, open=left_open)).wrong
+    larger = replace(case(1e-7), label="max", exact={})
+    assert not judged(8e-4, larger, cases=[replace(question, open={"y": [2e-4, 1e-3]}), larger]).wrong
+
+
 def test_without_float64_the_constant_is_all_there_is():
     for noise in (None, FP32.noise):
         unknown = case(exact=EXACT) if noise is None else replace(case(), exact={})
