@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -57,7 +58,7 @@ def converted(folder: Path, *words: str) -> tuple[int, dict[str, object]]:
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode == 0:
             return pasted, json.loads((folder / str(pasted) / "run.json").read_text())
-        typed = re.search(r"try: .*?('(?:\+?model\.|~).*')", run.stderr)
+        typed = re.search(r"try: .*?('(?:\+?model\.|~).*'|model\.sha256=\w+)", run.stderr)
         assert typed is not None, run.stderr
         assert pasted < 2, run.stderr
         overrides += shlex.split(typed[1])
@@ -72,6 +73,27 @@ def test_an_onnx_file_is_converted_by_what_the_first_command_says(
     pasted, record = converted(tmp_path, "model=onnx_file", f"model.weights={published / file}", f"target={target}")
     assert pasted == FOUND[file][target]
     assert "worst relative error" in json.dumps(record) or "max_rel" in json.dumps(record)
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_the_part_of_a_torchscript_that_takes_its_state_is_converted(
+    published: Path, tmp_path: Path, target: str
+) -> None:
+    file = f"model.weights={published / VAD / 'silero_vad.jit'}"
+    inputs = "model.inputs={x: {shape: [batch, 576]}, state: {shape: [2, batch, 128]}}"
+    pasted, _ = converted(tmp_path, "model=module_file", file, "model.part=_model", inputs, f"target={target}")
+    assert pasted == 1  # the SHA-256 by which one consents to run it
+
+
+def test_the_whole_torchscript_is_refused_for_its_state_with_the_parts_to_try(published: Path, tmp_path: Path) -> None:
+    file = published / VAD / "silero_vad.jit"
+    words = [f"model.weights={file}", f"model.sha256={hashlib.sha256(file.read_bytes()).hexdigest()}", "target=onnx"]
+    words += ["model.inputs={x: {shape: [batch, 512]}}", "model.call={args: [x, 16000]}", f"store={tmp_path / 'store'}"]
+    command = [sys.executable, "-m", "pipeline", "model=module_file", *words, f"hydra.run.dir={tmp_path / 'run'}"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 5, run.stderr
+    assert "forward sets _context, _state" in run.stderr
+    assert "model.part=_model or" in run.stderr
 
 
 @pytest.mark.parametrize("file", OTHERS)
