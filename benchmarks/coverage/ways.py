@@ -32,7 +32,7 @@ def run(subject: Subject, folder: Path) -> None:
         for way, target in OURS.items():
             command(overrides, target, folder / way, folder / "store")
         try:
-            module, interface, cases = _recorded(overrides, folder)
+            module, interface, cases = _recorded(overrides, folder, "onnx")
         except Exception as e:  # what no question can be put to, nobody can check
             for way in PLAIN:
                 say(folder / way, f"{type(e).__name__}: {e}")
@@ -98,24 +98,23 @@ def say(folder: Path, wrong: str) -> None:
     (folder / "run.json").write_text(json.dumps(outcome))
 
 
-def _recorded(overrides: list[str], folder: Path) -> tuple[Any, Any, list[Any]]:
-    """The module in evaluation mode, its interface and the reference's cases at each size, by this project's stages."""
+def _recorded(overrides: list[str], folder: Path, way: str) -> tuple[Any, Any, list[Any]]:
+    """The module in evaluation mode, and of the reference that a way recorded the interface and the cases at sizes."""
     from pipeline.config.instantiate import build_stage
     from pipeline.machine.world import ThisMachine
+    from pipeline.store import Store
     from stages.interface import call
     from stages.interface.interface import Interface
     from stages.reference import cases
 
-    settings = composed([*overrides, "target=onnx", "effort=quick"])
-    artifacts: dict[str, Any] = {}
-    for name, port in (("load", ""), ("eval", "module"), ("reference", "model")):
-        (folder / name).mkdir()
-        stage = build_stage(f"stages.{name}", settings[name]).settle(ThisMachine(folder / "facts", may_fetch=False))
-        artifacts[name] = stage.run(
-            {port: artifacts[("", "load", "eval")[len(artifacts)]]} if port else {}, folder / name
-        )
-    interface = Interface.read(artifacts["reference"])
-    return call.bind(artifacts["eval"].live, interface), interface, list(cases.at_sizes(artifacts["reference"]))
+    stages = json.loads((folder / way / "run.json").read_text())["stages"]
+    reference = Store(folder / "store").open(next(s["digest"] for s in stages if s["name"] == "reference"))
+    settings = composed([*overrides, "target=onnx"])
+    world = ThisMachine(folder / "facts", may_fetch=False)
+    load, set_eval = (build_stage(f"stages.{name}", settings[name]).settle(world) for name in ("load", "eval"))
+    module = set_eval.run({"module": load.run({}, folder)}, folder).live
+    interface = Interface.read(reference)
+    return call.bind(module, interface), interface, list(cases.at_sizes(reference))
 
 
 def composed(overrides: list[str]) -> Any:
