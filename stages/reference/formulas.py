@@ -11,7 +11,7 @@ rounding, and then says nothing of the next. Source of the method: Parker, Monte
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 OF_ONE, OF_HALF = 2.0**-24, 2.0**-25  # the roundings of numbers from 1 to 2, and from 0.5 to 1, in float32
@@ -19,16 +19,17 @@ OF_ONE, OF_HALF = 2.0**-24, 2.0**-25  # the roundings of numbers from 1 to 2, an
 OFF = {"sigmoid": OF_HALF, "silu": OF_HALF, "softplus": OF_ONE}
 
 
-@contextlib.contextmanager
-def other(seed: int = 0) -> Iterator[set[str]]:
-    """Adds the error of another formula to these functions of float32 numbers within the block.
+def differ(operators: Collection[str]) -> bool:
+    """Whether any of these operators, by torch's names, has another formula."""
+    return any(name.removesuffix("_") in OFF for name in operators)
 
-    Gives the names of the operators that were called so far.
-    """
+
+@contextlib.contextmanager
+def other(seed: int = 0) -> Iterator[None]:
+    """Adds the error of another formula to these functions of float32 numbers within the block."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    called: set[str] = set()
     generator = torch.Generator().manual_seed(seed)
 
     class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -40,11 +41,10 @@ def other(seed: int = 0) -> Iterator[set[str]]:
             off = OFF.get(name)
             if off is None or args[0].dtype is not torch.float32:
                 return func(*args, **kwargs)
-            called.add(name)
             operand = args[0].clone() if name == "silu" else 1.0  # x * sigmoid(x), which may replace x
             result = func(*args, **kwargs)
             signs = torch.randint(0, 2, result.shape, generator=generator).mul(2).sub(1)
             return result.add_(signs * off * operand)
 
     with Mode():  # type: ignore[no-untyped-call]
-        yield called
+        yield

@@ -25,7 +25,7 @@ from stages.interface.interface import Dim, Dims, Input, Interface, Output
 from stages.portable import comparison
 from stages.portable.vendor_errors import first_line
 from stages.reference import cases as reference_cases
-from stages.reference import function, further, padding, questions, sizes
+from stages.reference import formulas, function, further, padding, questions, sizes
 from stages.reference.cases import Case
 from stages.reference.conversation import Conversation
 from stages.reference.eager_model import Ask, EagerModel
@@ -188,7 +188,9 @@ class RecordReference(Stage):
         if exact is None:
             return [*cases, *values], not_asked
         determined, unsteady = further.determined(further.exactly([*cases, *values], exact, take), ask, take)
-        return further.left_open(determined, ask, take), not_asked | unsteady
+        if formulas.differ(watch.operators):
+            determined = further.left_open(determined, ask, take)
+        return determined, not_asked | unsteady
 
     def _questions(self, interface: Interface) -> Iterator[Question]:
         yield from questions.at_every_size(interface, self.seed, self.preprocessing, self.effort)

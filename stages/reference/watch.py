@@ -21,11 +21,13 @@ class Watch:
     Attributes:
         ties: The operators that decided between tied numbers, each with the model's line.
         rows: For each table that rows were looked up in, by its tensor's address: which rows.
+        operators: The names of all operators that ran, without namespace and overload.
     """
 
     def __init__(self) -> None:
         self.ties: dict[str, None] = {}
         self.rows: dict[int, Any] = {}
+        self.operators: set[str] = set()
         self._ties = False
         self._mode: Any = None
 
@@ -49,6 +51,7 @@ class Watch:
 
     def see(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Looks at one operator and its arguments."""
+        self.operators.add(name)
         if name in ("embedding", "embedding_bag", "_embedding_bag"):
             import torch
 
