@@ -69,8 +69,8 @@ def explained(what: str, command: str, folder: Path) -> Iterator[None]:
 def as_error(error: OSError, what: str, command: str, folder: Path) -> DrydockError:
     """The error of ours for one of the operating system's; see `explained`.
 
-    A place that cannot be written is a ConfigError, since the user can name another. Everything else is a Stopped: the
-    place was right, and something happened to it.
+    A place that cannot be written is a ConfigError, since the user can name another. Any other error is a Stopped: the
+    place is right, and failed while it was used.
     """
     why = error.strerror or _first(error)
     where = f" at {error.filename}" if error.filename and str(error.filename) != str(folder) else ""

@@ -151,7 +151,7 @@ class Job:
         return replace(self, config=config, nodes=checked_graph(config), changes=changes, served=None)
 
     def as_served(self) -> Job:
-        """The job by the alternative that served an earlier run, where this one would fail at the same stage."""
+        """The job with the alternative that an earlier run ended well with, if this one would fail there."""
         if not self.config["instead"] or not self.store.actions.has(ways.SERVED):
             return self
         settled = plan.settle(self.nodes, self.world)

@@ -66,7 +66,7 @@ class OneOf(Setting):
 
 
 class SomeOf(OneOf):
-    """A list whose values are all among a few texts.
+    """A list in which each value is one of a few texts.
 
     Args:
         choices: The texts.

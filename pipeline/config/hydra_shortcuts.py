@@ -83,7 +83,7 @@ def shared_work(loader: ConfigLoader) -> Iterator[None]:
 
 
 def _listed_once(create: Callable[..., DefaultsList], once: CachingConfigRepository) -> Callable[..., DefaultsList]:
-    """Hydra's function, which builds the list of equal choices once, for YAMLs that are read through `once`."""
+    """`create` of Hydra, with one defaults list for all jobs of equal choices, for YAMLs read through `once`."""
     lists: dict[Any, DefaultsList] = {}
 
     def listed(repo: IConfigRepository, config_name: str, overrides_list: list[Override], **how: Any) -> DefaultsList:

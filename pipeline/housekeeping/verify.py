@@ -137,7 +137,7 @@ def _path(store: Store, entry: Listed) -> Path:
 
 
 def _strays(store: Store, found: Verified) -> None:
-    """Removes manifests without a result, left by processes that died. A young one's result may still come."""
+    """Removes manifests without a result, left by processes that died. The result of a new one may be on its way."""
     for path in (store.root / "objects").glob("*/*.json"):
         folder = path.with_name(path.name.removesuffix(".json"))
         with contextlib.suppress(OSError):

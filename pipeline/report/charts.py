@@ -255,7 +255,7 @@ def _marked(job: Job, across: Measure, *, with_target: bool) -> str:
 
 
 def _in_full(job: Job, measure: Measure) -> str:
-    """A figure with what it must not be read without."""
+    """A figure with the doubts about it, such as a noisy benchmark."""
     return " ".join([shown_figure(job, measure), *(f"({doubt})" for doubt in doubts(job, measure))])
 
 

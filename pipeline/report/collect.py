@@ -59,7 +59,7 @@ def _job(
 
 
 def _as_left(folder: Path) -> dict[str, Any]:
-    """What jobs.json would say of an older sweep, or of a folder of runs: each that began below it is a job."""
+    """The content of jobs.json for a sweep that has none, or for a folder of runs: each run below it is a job."""
     places = {*folders.runs(folder), *(path.parents[1] for path in folder.glob(f"*/{TYPED}"))} - {folder}
     places_in_order = sorted((place.relative_to(folder) for place in places), key=lambda p: [*map(_number, p.parts)])
     jobs: list[dict[str, Any]] = [
@@ -81,7 +81,7 @@ def _overrides(folder: Path) -> list[str]:
 
 
 def _number(folder: str) -> tuple[float, str]:
-    """Sorts "10-resnet50" behind "9-resnet50", and what has no number behind both."""
+    """A sort key: "10-resnet50" comes after "9-resnet50", and names without a number come last."""
     first = folder.split("-")[0]
     return (int(first) if first.isdecimal() else float("inf"), folder)
 

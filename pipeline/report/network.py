@@ -41,7 +41,7 @@ def section(record: Mapping[str, Any], delivered: Delivered | None) -> Piece:
 
 
 def is_drawn(section: Piece) -> bool:
-    """Whether a section has a drawing, which the script is for."""
+    """Whether a section has a drawing, for which the page needs the script."""
     return 'id="net"' in section
 
 

@@ -130,7 +130,7 @@ def figure(job: Job, measure: Measure) -> str:
 
 
 def doubts(job: Job, measure: Measure) -> list[str]:
-    """What a figure must not be read without; empty where it can."""
+    """The doubts about a figure, which stand beside it; empty where there are none."""
     if measure.name not in SPEEDS:
         return []
     noisy = f"noisy: {job.noise}" if job.noise else ""

@@ -125,12 +125,12 @@ def plain(row: Row, ended: int, jobs: int) -> str:
 
 @contextlib.contextmanager
 def view(sweep: Sweep, axes: Collection[str], *, here: bool) -> Iterator[Say]:
-    """Shows how the jobs of a sweep are doing; gives what tells a person something else meanwhile.
+    """Shows the progress of a sweep's jobs within the block, and yields the function that prints any other line there.
 
     Args:
         sweep: Whose jobs.json is written.
         axes: The keys that are swept.
-        here: Whether its jobs run in this process: without a terminal, their own lines tell enough.
+        here: Whether its jobs run in this process: without a terminal, their own lines are enough.
     """
     on_terminal = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
     if here and not on_terminal:

@@ -321,7 +321,7 @@ class _Search:
 
 
 def _diverging(one: _Pass) -> Iterator[int]:
-    """The results that the artifact does not have, nor any that depends on them, although it has all before them.
+    """The first missing results: the artifact has all before them, but neither these nor any that depends on them.
 
     An output must be there itself: all that depends on a cache in another order may be right.
     """

@@ -1,4 +1,4 @@
-"""The operations of a graph as a person looks at them: weights and what is computed of them stand in what uses them."""
+"""The operations of a graph, to be drawn: weights, and values computed from weights alone, belong to their users."""
 
 from __future__ import annotations
 

@@ -113,8 +113,8 @@ def _repair_casts(model: onnx.ModelProto, before: int) -> None:
     """Repairs the Cast nodes that onnxruntime 1.31.1's float16 converter appends.
 
     Removes duplicates: where two operations in float32 take the same value, the converter casts it twice under one
-    name, which onnxruntime refuses. Removes round trips: between two operations in float32 it rounds to float16 and
-    back, where large values become infinite. And sorts the nodes: each must stand after those that feed it.
+    name, which onnxruntime refuses. Removes casts to float16 and back between two operations in float32: large values
+    become infinite there. And sorts the nodes: each must stand after those that feed it.
 
     Args:
         model: The graph.

@@ -96,7 +96,7 @@ def _together(free: Mapping[Axis, Span], sizes: Mapping[Axis, Sequence[int]], mo
 
 
 def _shapes(free: Mapping[Axis, Span], model: Interface) -> list[str]:
-    """Cases that would do: the example's shape with one dimension at a time at an end."""
+    """Possible cases: the shape of the example, with one dimension at an end of its range."""
     example = {n: d.example for n, d in model.dims.items()}
     shapes = []
     for (name, axis), span in free.items():

@@ -65,7 +65,7 @@ def _source(output: Any) -> Any:
 
 
 def _renamed(source: Any, output: Any) -> Any:
-    """The source, under the name of its copy."""
+    """The source, which takes the name of its copy; the copy gets another."""
     if source is not output:
         source.name, output.name = output.name, f"{output.name}_copy"
     return source
