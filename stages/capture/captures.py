@@ -229,7 +229,7 @@ def _dim(torch: Any, name: str, dim: Dim) -> Any:
 @contextlib.contextmanager
 def _in_other_words() -> Iterator[None]:
     """Replaces operators that converters get wrong by equivalent ones."""
-    with attention.slow(), rewrites.attention(), rewrites.joining(), rewrites.near_one():
+    with attention.slow(), rewrites.attention(), rewrites.joining(), rewrites.pooling(), rewrites.near_one():
         yield
 
 

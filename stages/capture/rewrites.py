@@ -106,6 +106,57 @@ def joining() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def pooling() -> Iterator[None]:
+    """During one capture, a pool with a window larger than its whole input is the mean, or the largest, of all of it.
+
+    With ceil_mode torch cuts the window to the input, as in transformers' EfficientNet; OpenVINO refuses such a window.
+    A trace does not know which sizes are fixed, and keeps it.
+    """
+    from torch.nn import functional
+
+    with contextlib.ExitStack() as replaced:
+        for dims in (1, 2, 3):
+            # The name of the function, what it is of all of the input, and its arguments after the kernel in order.
+            for name, whole, order in (
+                (
+                    f"avg_pool{dims}d",
+                    "mean",
+                    ("stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+                ),
+                (f"max_pool{dims}d", "amax", ("stride", "padding", "dilation", "ceil_mode", "return_indices")),
+            ):
+                plain = getattr(functional, name)
+                replaced.enter_context(mock.patch.object(functional, name, _pool(plain, whole, order, dims)))
+        yield
+
+
+def _pool(plain: Any, whole: str, order: Sequence[str], dims: int) -> Any:
+    """A pooling function of torch, which is a reduction where its window is larger than its input."""
+
+    @functools.wraps(plain)
+    def pool(input: Any, kernel_size: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 (as torch has it)
+        options = dict(zip(order, args, strict=False)) | kwargs
+        sizes, kernel = input.shape[-dims:], _each(kernel_size, dims)
+        known = all(type(size) is int for size in sizes)
+        plainly = not any(_each(options.get("padding", 0), dims)) and set(_each(options.get("dilation", 1), dims)) == {
+            1
+        }
+        others = options.get("return_indices") or options.get("divisor_override")
+        if not (options.get("ceil_mode") and known and plainly and not others):
+            return plain(input, kernel_size, *args, **kwargs)
+        if any(k < size for k, size in zip(kernel, sizes, strict=True)) or kernel == tuple(sizes):
+            return plain(input, kernel_size, *args, **kwargs)
+        return getattr(input, whole)(tuple(range(-dims, 0)), keepdim=True)
+
+    return pool
+
+
+def _each(value: Any, dims: int) -> tuple[int, ...]:
+    """A number for each dimension, where torch takes one for all."""
+    return tuple(value) if isinstance(value, Sequence) else (value,) * dims
+
+
+@contextlib.contextmanager
 def near_one() -> Iterator[None]:
     """During one capture, log1p and expm1 are computed by formulas that are precise for small numbers too."""
     import torch

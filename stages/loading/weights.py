@@ -188,7 +188,8 @@ def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = N
     Every weight matrix that a factory left at zero, such as the head of torchvision's ViT, is drawn from N(0, 0.02):
     a model whose last matrix is zero answers zero to everything. And a batch norm without statistics divides by the
     standard deviation that follows from its convolution's weights, instead of by one: otherwise one part in ten million
-    of inception_v3's input reaches its answer.
+    of inception_v3's input reaches its answer. Its scale is one, if the library drew it near zero: transformers draws
+    that of EfficientNet from N(0, 0.02), and then nothing of the input reaches the answer.
 
     Args:
         module: A module with the weights of its factory.
@@ -207,6 +208,9 @@ def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = N
             _scale_norms(module)
 
 
+FAINT = 0.1  # the mean scale of a norm: the answer of a deep model would vanish
+
+
 def _scale_norms(module: torch.nn.Module) -> None:
     """Scales each norm for inputs that are uncorrelated and of variance one, which the norm before it ensures."""
     import torch
@@ -220,4 +224,6 @@ def _scale_norms(module: torch.nn.Module) -> None:
             fresh = mean is not None and var is not None and not mean.any() and torch.equal(var, torch.ones_like(var))
             if fresh and before is not None and len(before) == part.num_features:
                 part.running_var = before.square().flatten(1).sum(1).clamp_min(1e-6)
+                if part.weight is not None and part.weight.abs().mean() < FAINT:
+                    part.weight.fill_(1.0)
             before = None

@@ -85,6 +85,17 @@ def usual(cases: Sequence[Case]) -> dict[str, Usual]:
     return by_output
 
 
+def undetermined(cases: Sequence[Case]) -> list[str]:
+    """The outputs whose own error at each draw is so large that an artifact which answers zeros would be within it."""
+    drawn = [c for c in cases if c.family in (SIZES, DRAWS)]
+    names = {name: [c for c in drawn if name in c.exact] for name in (cases[0].outputs if cases else ())}
+    return [
+        name
+        for name, known in names.items()
+        if known and all(_own_error(c, name)[0] > LOOSE * _rms(c.exact[name]) for c in known)
+    ]
+
+
 def judged(actual: Mapping[str, Array], case: Case, usuals: Mapping[str, Usual], tolerance: Tolerance) -> Verdict:
     """Compares an artifact's outputs with a case.
 

@@ -25,7 +25,7 @@ from stages.interface.interface import Dim, Dims, Input, Interface, Output
 from stages.portable import comparison
 from stages.portable.vendor_errors import first_line
 from stages.reference import cases as reference_cases
-from stages.reference import formulas, function, further, padding, questions, sizes
+from stages.reference import formulas, function, further, judging, padding, questions, sizes
 from stages.reference.cases import Case
 from stages.reference.conversation import Conversation
 from stages.reference.eager_model import Ask, EagerModel
@@ -49,7 +49,7 @@ class RecordReference(Stage):
     onnxruntime for ONNX. Where that is not installed, there are questions and no answers, and the reference says so.
 
     A model whose answers differ when it is asked again is no function of its inputs, and one whose answers are all
-    equal, NaN or infinite proves nothing: both end with CheckFailed.
+    equal, NaN, infinite or decided by rounding proves nothing: both end with CheckFailed.
 
     Args:
         inputs: By name; None for what the model itself says, which transformers models and ONNX files do.
@@ -144,13 +144,14 @@ class RecordReference(Stage):
                 talk.demand(to_ask)
         function.demand(ask, lambda returned: _arrays(returned, paths), to_ask, answers)
         cases = [Case(q.label, q.inputs, answers[q.label], q.raw, q.family) for q in to_ask]
-        nothing = _proving_nothing(cases)
+        _proving_nothing(cases)
         interface = _complete(draft, paths, to_ask, answers)
         exact = ExactModel(model.live, draft.call) if model.kind == Kind.MODULE else None
         cases, not_asked = self._with_values(cases, draft, ask, lambda returned: _arrays(returned, paths), watch, exact)
         if model.kind in FROM_FILES and (better := formats.part(model.kind, "model").open_exact(model)) is not None:
             cases = further.better(cases, better)
         cases = [_where_it_counts(c, draft.inputs, interface.outputs) for c in cases]
+        nothing = _proving_nothing(cases)
         rows = watch.tables(model.live) if model.kind == Kind.MODULE else {}
         not_asked |= windowed[1]
         tables = {name: [int(looked_up.sum()), len(looked_up)] for name, looked_up in rows.items()}
@@ -302,6 +303,9 @@ def _answer(ask: Ask, arrays: Mapping[str, Any]) -> Any:
         ) from e
 
 
+ROUNDED = "decided by rounding: float32 and float64 answers have less than one digit in common"
+
+
 def _proving_nothing(cases: Sequence[Case]) -> str:
     """The outputs that prove nothing, in words. Raises CheckFailed where that is all of them."""
     import numpy as np
@@ -310,10 +314,11 @@ def _proving_nothing(cases: Sequence[Case]) -> str:
     answered = {n: v for n, v in by_output.items() if v[0].dtype.kind == "f" and any(a.size for a in v)}
     dead = [n for n, values in answered.items() if not any(np.isfinite(v).any() for v in values)]
     blind = [n for n, values in by_output.items() if n not in dead and comparison.is_blind(values)]
-    if len(dead) + len(blind) < len(by_output):
-        sentences = {"NaN or infinite throughout": dead, "the same for every input": blind}
+    rounded = [n for n in judging.undetermined(cases) if n not in (*dead, *blind)]
+    sentences = {"NaN or infinite throughout": dead, "the same for every input": blind, ROUNDED: rounded}
+    if len(dead) + len(blind) + len(rounded) < len(by_output):
         return "".join(f"; {listed(names)} {what}" for what, names in sentences.items() if names)
-    sentences = {"NaN or infinite throughout": dead, "the model answers the same to every input, or nothing": blind}
+    sentences |= {"the same for every input": [], "the model answers the same to every input, or nothing": blind}
     raise CheckFailed(
         "; ".join(f"{listed(names)}: {what}" for what, names in sentences.items() if names)
         + ", so comparing with it proves nothing",

@@ -196,3 +196,32 @@ def test_nothing_is_joined_to_what_has_more_dimensions():
     (node,) = traced.graph.findAllNodes("aten::cat")
     assert len(list(node.inputsAt(0).node().inputs())) == 2
     torch.testing.assert_close(traced(x), torch.cat([x, x], -1))
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape", "whole"),
+    [
+        (nn.AvgPool2d(320, ceil_mode=True), (2, 3, 2, 2), True),
+        (nn.AvgPool1d(9, ceil_mode=True), (2, 3, 5), True),
+        (nn.MaxPool2d((9, 2), ceil_mode=True), (2, 3, 5, 2), True),
+        (nn.MaxPool3d(9, ceil_mode=True), (2, 3, 5, 4, 3), True),
+        (nn.AvgPool2d((9, 2), ceil_mode=True), (2, 3, 5, 4), False),
+        (nn.AvgPool2d(5, ceil_mode=True), (2, 3, 5, 5), False),
+        (nn.AvgPool2d(6, padding=1, ceil_mode=True), (2, 3, 5, 5), False),
+        (nn.AvgPool2d(9, ceil_mode=True, divisor_override=7), (2, 3, 5, 5), False),
+        (nn.MaxPool2d(2, dilation=4, ceil_mode=True), (2, 3, 5, 5), False),
+        (nn.MaxPool2d(3), (2, 3, 5, 5), False),
+    ],
+)
+def test_a_window_beyond_the_whole_input_is_a_reduction(pool, shape, whole):
+    x = torch.randn(shape)
+    with rewrites.pooling():
+        program = torch.export.export(pool, (x,))
+    assert any("pool" in str(n.target) for n in program.graph.nodes) is not whole
+    torch.testing.assert_close(program.module()(x), pool(x))
+
+
+def test_openvino_takes_a_window_beyond_the_input(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AvgPool2d(16, ceil_mode=True))
+    graph = export("export", net, tmp_path, inputs={"x": Input(["batch", 3, 8, 8])})
+    agrees(ir(graph, tmp_path / "ir"), tmp_path)

@@ -111,8 +111,10 @@ def test_a_matrix_left_at_zero_is_drawn_and_the_rest_left_alone():
     assert not net.head.bias.any()
 
 
-def test_a_norm_that_saw_no_data_is_set_to_what_its_convolution_makes_of_noise():
+@pytest.mark.parametrize("scale", [1.0, 0.02])
+def test_a_norm_that_saw_no_data_is_set_to_what_its_convolution_makes_of_noise(scale):
     net = torch.nn.Sequential(torch.nn.Conv2d(16, 8, 3, bias=False), torch.nn.BatchNorm2d(8)).eval()
+    torch.nn.init.constant_(net[1].weight, scale)
     weights.enliven(net, seed=0)
     answers = net(torch.randn(4, 16, 32, 32, generator=torch.Generator().manual_seed(0)))
     assert answers.std((0, 2, 3)).tolist() == pytest.approx([1.0] * 8, rel=0.1)

@@ -51,6 +51,12 @@ def test_another_formulas_error_is_the_models_own():
     assert not judged(8e-4, larger, cases=[replace(question, open={"y": [2e-4, 1e-3]}), larger]).wrong
 
 
+@pytest.mark.parametrize(("noise", "names"), [(1e-3, []), (0.5, ["y"])])
+def test_an_output_that_rounding_decides_is_undetermined(noise, names):
+    assert judging.undetermined([case(noise), replace(case(noise), label="max", exact={})]) == names
+    assert judging.undetermined([case(noise), case(1e-3)]) == []
+
+
 def test_without_float64_the_constant_is_all_there_is():
     for noise in (None, FP32.noise):
         unknown = case(exact=EXACT) if noise is None else replace(case(), exact={})

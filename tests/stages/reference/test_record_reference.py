@@ -162,8 +162,9 @@ def test_outputs_that_cannot_be_recorded_are_refused(tmp_path, make, says):
         (lambda x: x[x > 2], "logits: the model answers the same to every input, or nothing"),
         (lambda x: x.mean((2, 3)) * float("nan"), "logits: NaN or infinite throughout"),
         (lambda x: x.mean((2, 3)) / 0, "logits: NaN or infinite throughout"),
+        (lambda x: (x.mean((2, 3)) + 1e7) - 1e7, "logits: decided by rounding"),
     ],
-    ids=["constant", "nothing", "NaN", "infinite"],
+    ids=["constant", "nothing", "NaN", "infinite", "rounding"],
 )
 def test_a_model_whose_answers_say_nothing_proves_nothing(tmp_path, make, says):
     with pytest.raises(CheckFailed, match=says):
