@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import sys
 import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
+# For each kind of pooling: what it is over all of its input, and torch's arguments after the kernel's size, in order.
+POOLS = {
+    "avg": ("mean", ("stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")),
+    "max": ("amax", ("stride", "padding", "dilation", "ceil_mode", "return_indices")),
+}
+UNLESS_SAID = {"padding": 0, "dilation": 1, "return_indices": False, "divisor_override": None}
 # The number of dimensions of attention that every exporter supports: batch, heads, places, features.
 ATTENDED = 4
 
@@ -115,38 +122,27 @@ def pooling() -> Iterator[None]:
     from torch.nn import functional
 
     with contextlib.ExitStack() as replaced:
-        for dims in (1, 2, 3):
-            # The name of the function, what it is of all of the input, and its arguments after the kernel in order.
-            for name, whole, order in (
-                (
-                    f"avg_pool{dims}d",
-                    "mean",
-                    ("stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
-                ),
-                (f"max_pool{dims}d", "amax", ("stride", "padding", "dilation", "ceil_mode", "return_indices")),
-            ):
-                plain = getattr(functional, name)
-                replaced.enter_context(mock.patch.object(functional, name, _pool(plain, whole, order, dims)))
+        for kind, dims in itertools.product(POOLS, (1, 2, 3)):
+            name = f"{kind}_pool{dims}d"
+            replaced.enter_context(mock.patch.object(functional, name, _pool(getattr(functional, name), kind, dims)))
         yield
 
 
-def _pool(plain: Any, whole: str, order: Sequence[str], dims: int) -> Any:
+def _pool(plain: Any, kind: str, dims: int) -> Any:
     """A pooling function of torch, which is a reduction where its window is larger than its input."""
+    reduction, arguments = POOLS[kind]
 
     @functools.wraps(plain)
     def pool(input: Any, kernel_size: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 (as torch has it)
-        options = dict(zip(order, args, strict=False)) | kwargs
-        sizes, kernel = input.shape[-dims:], _each(kernel_size, dims)
-        known = all(type(size) is int for size in sizes)
-        plainly = not any(_each(options.get("padding", 0), dims)) and set(_each(options.get("dilation", 1), dims)) == {
-            1
-        }
-        others = options.get("return_indices") or options.get("divisor_override")
-        if not (options.get("ceil_mode") and known and plainly and not others):
+        options = dict(zip(arguments, args, strict=False)) | kwargs
+        sizes, kernel = tuple(input.shape[-dims:]), _each(kernel_size, dims)
+        is_plain = all(set(_each(options.get(n, usual), dims)) == {usual} for n, usual in UNLESS_SAID.items())
+        is_known = all(type(size) is int for size in sizes)
+        if not (options.get("ceil_mode") and is_plain and is_known) or kernel == sizes:
             return plain(input, kernel_size, *args, **kwargs)
-        if any(k < size for k, size in zip(kernel, sizes, strict=True)) or kernel == tuple(sizes):
+        if any(k < size for k, size in zip(kernel, sizes, strict=True)):
             return plain(input, kernel_size, *args, **kwargs)
-        return getattr(input, whole)(tuple(range(-dims, 0)), keepdim=True)
+        return getattr(input, reduction)(tuple(range(-dims, 0)), keepdim=True)
 
     return pool
 
