@@ -27,7 +27,7 @@ from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
 from stages.openvino import unconverted, unranked
 from stages.openvino.format import OPENVINO
-from stages.openvino.rewrites import attention, einsums, sorting, spectra
+from stages.openvino.rewrites import attention, einsums, norms, sorting, spectra
 from stages.portable.vendor_errors import first_line
 
 # Kinds that torch captured. OpenVINO does not get names from them, and no types from TorchScript.
@@ -173,9 +173,11 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
         return _reported(program, extension_objects, input=shapes)
     with spectra.as_convolutions(source.file) as graph:
         try:
-            return openvino_library.convert(graph, extension_objects)
+            model = openvino_library.convert(graph, extension_objects)
         except Exception as e:  # its front ends raise anything
             raise unranked.explain(unconverted.report(graph, e), e, graph, interface, extension_objects) from e
+    norms.without_epsilon(model, source.file)
+    return model
 
 
 def _exported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:

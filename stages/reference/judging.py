@@ -29,6 +29,7 @@ FLOOR = 2.0**-22  # of an output's rms: less than any order of summation keeps
 # The bound is so many times wider at values that nobody draws: fast convolutions round by the largest number of a
 # window.
 FAMILY = 2
+FEW = 4  # numbers of an output: of three, one in a million questions has them all below a hundredth of their usual size
 LOOSE = 0.1  # of an output's rms: where the model's own error allows more, nothing is judged
 
 
@@ -164,9 +165,10 @@ class _Output:
     @cached_property
     def bound(self) -> float:
         """The largest rms of the error that the model's own error allows."""
-        own = max(_own_error(self.case, self.name)[0], (self.usual.noise or 0.0) * self.exact_rms)
         # An output that is nearly zero at a family's values is still computed from numbers of the usual size.
-        size = self.exact_rms if self._is_drawn else max(self.exact_rms, self.usual.rms)
+        size = self.exact_rms if self._has_scale else max(self.exact_rms, self.usual.rms)
+        usual = (self.usual.noise or 0.0) * (size if self._is_drawn else self.exact_rms)
+        own = max(_own_error(self.case, self.name)[0], usual)
         bound = self._times * max(own, FLOOR * size)
         # An answer that consists of rounding, as for a constant picture after normalisation, has no scale of its own.
         is_noise = not self._is_drawn and own > LOOSE * self.exact_rms
@@ -186,15 +188,20 @@ class _Output:
         return self.case.family in (SIZES, DRAWS)
 
     @property
+    def _has_scale(self) -> bool:
+        """Whether the numbers themselves say how large they usually are: a few may all be nearly zero by chance."""
+        return self._is_drawn and self.expected.size >= FEW
+
+    @property
     def _is_strict(self) -> bool:
         """Whether the constant is tighter than any order of summation: then it applies as it is."""
         return self.tolerance.max_rel < (self.tolerance.noise or 0.0) * FLOOR
 
     @cached_property
     def figures(self) -> Figures:
-        """Relative to the output's largest; at values that nobody draws, to its usual largest if that is larger."""
+        """Relative to the output's largest; at values that nobody draws, or of a few numbers, to its usual largest."""
         relative = comparison.compare(self.actual, self.expected)
-        if self._is_drawn:
+        if self._has_scale:
             return relative
         size = max(_largest(self.expected), self.usual.largest)
         shares = {f"{n}_rel": _share(getattr(relative, f"{n}_abs"), size) for n in ("max", "mean", "p99")}
@@ -217,16 +224,18 @@ class _Output:
     def _beyond_constant(self) -> list[str]:
         """What exceeds the constants; these are widened where the model's own error at the draws exceeds them."""
         tolerance = self.tolerance
-        if tolerance.noise and not self._is_strict and tolerance.noise * self.usual.most > tolerance.max_rel:
+        if tolerance.noise and not self._is_strict:
             wider = tolerance.noise * self.usual.most
-            tolerance = replace(tolerance, max_rel=wider, p99_rel=wider, cosine=-1.0, top1=0.0)
+            if wider > tolerance.max_rel:
+                tolerance = replace(tolerance, max_rel=wider, cosine=-1.0, top1=0.0)
+            tolerance = replace(tolerance, p99_rel=max(tolerance.p99_rel, wider))
         if not self._is_drawn:  # scores may be equal there, and an output nearly zero
             tolerance = replace(tolerance, cosine=-1.0, top1=0.0)
         return self.figures.beyond(tolerance)
 
     def _size(self) -> float:
         own = _largest(self.expected)
-        return own if self._is_drawn else max(own, self.usual.largest)
+        return own if self._has_scale else max(own, self.usual.largest)
 
 
 def _own_error(case: Case, name: str) -> tuple[float, float]:
