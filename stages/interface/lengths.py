@@ -1,4 +1,4 @@
-"""The lengths of text that a transformers model takes, so that no example exceeds its tables."""
+"""The lengths of text and sound that a transformers model takes, so that no example exceeds its tables."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fitted(module: Any, dims: Mapping[str, Dim]) -> tuple[dict[str, Dim | int], 
     """
     within_limits: dict[str, Dim | int] = dict(dims)
     says = []
-    for name, limits_of in (("sequence", _of_text), ("decoder_sequence", _of_decoder)):
+    for name, limits_of in (("sequence", _of_text), ("decoder_sequence", _of_decoder), ("frames", _of_frames)):
         if name not in dims:
             continue
         limits = limits_of(module)
@@ -110,6 +110,14 @@ def _of_decoder(module: Any) -> Limits:
     config = config if hasattr(config, "vocab_size") else module.config
     positions = _first(config, DECODER_POSITIONS)
     return Limits(1, positions, 1, f"its decoder's position embeddings hold {positions}")
+
+
+def _of_frames(module: Any) -> Limits:
+    """Of a spectrogram that convolutions of stride 2 shorten, as Speech2Text's."""
+    config = module.config
+    positions, halvings = getattr(config, "max_source_positions", None), getattr(config, "num_conv_layers", None)
+    most = positions * 2**halvings if isinstance(positions, int) and isinstance(halvings, int) else None
+    return Limits(1, most, 1, f"its encoder's position embeddings hold {positions} steps of {2 ** (halvings or 0)} frames")
 
 
 def _text(config: Any) -> Any:

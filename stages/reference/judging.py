@@ -29,6 +29,7 @@ FLOOR = 2.0**-22  # of an output's rms: less than any order of summation keeps
 # The bound is so many times wider at values that nobody draws: fast convolutions round by the largest number of a
 # window.
 FAMILY = 2
+OF_FLAT = 10  # where one number fills the inputs: see _Output.bound
 FEW = 4  # numbers of an output: of three, one in a million questions has them all below a hundredth of their usual size
 LOOSE = 0.1  # of an output's rms: where the model's own error allows more, nothing is judged
 
@@ -181,7 +182,7 @@ class _Output:
     def _times(self) -> float:
         """How many times the model's own error is allowed."""
         assert self.tolerance.noise is not None
-        return self.tolerance.noise * (1 if self._is_drawn else FAMILY)
+        return self.tolerance.noise * (1 if self._is_drawn else OF_FLAT if self.case.label in FLAT else FAMILY)
 
     @property
     def _is_drawn(self) -> bool:
