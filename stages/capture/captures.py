@@ -105,7 +105,7 @@ def exported(module: Any, reference: Artifact) -> Any:
         )
 
     with (
-        _in_other_words(),
+        _in_other_words(module),
         rewrites.in_place(),
         rewrites.scanning(),
         native_output.to_log(),
@@ -144,7 +144,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
 
     bound = call.bind(module, Interface.read(reference))
     with (
-        _in_other_words(),
+        _in_other_words(module),
         _returning_constants(bound),
         warnings.catch_warnings(record=True) as caught,
         torch.no_grad(),
@@ -227,9 +227,16 @@ def _dim(torch: Any, name: str, dim: Dim) -> Any:
 
 
 @contextlib.contextmanager
-def _in_other_words() -> Iterator[None]:
-    """Replaces operators that converters get wrong by equivalent ones."""
-    with attention.slow(), rewrites.attention(), rewrites.joining(), rewrites.pooling(), rewrites.near_one():
+def _in_other_words(module: Any) -> Iterator[None]:
+    """Replaces operators that converters get wrong by equivalent ones, while a module is captured."""
+    with (
+        attention.slow(),
+        rewrites.attention(),
+        rewrites.counting(module),
+        rewrites.joining(),
+        rewrites.pooling(),
+        rewrites.near_one(),
+    ):
         yield
 
 

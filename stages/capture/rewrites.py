@@ -8,6 +8,7 @@ exp(x) - 1, which lose the digits of a small x.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 import itertools
@@ -109,6 +110,25 @@ def joining() -> Iterator[None]:
     with contextlib.ExitStack() as replaced:
         for name in ("cat", "concat", "concatenate"):
             replaced.enter_context(mock.patch.object(torch, name, cat))
+        yield
+
+
+@contextlib.contextmanager
+def counting(module: Any) -> Iterator[None]:
+    """During one capture, len(x) of a tensor in the modules that define a model's classes is its first size.
+
+    Python wants a number of len, so that a capture would fix the size at the example's; x.shape[0] stays open.
+    """
+    import torch
+
+    def length(value: Any) -> Any:
+        return value.shape[0] if isinstance(value, torch.Tensor) and value.dim() else builtins.len(value)
+
+    names = {type(part).__module__ for part in module.modules()}
+    places = [sys.modules[name] for name in sorted(names & sys.modules.keys()) if not name.startswith("torch.")]
+    with contextlib.ExitStack() as replaced:
+        for place in [p for p in places if "len" not in vars(p)]:
+            replaced.enter_context(mock.patch.object(place, "len", length, create=True))
         yield
 
 

@@ -117,7 +117,9 @@ def _of_frames(module: Any) -> Limits:
     config = module.config
     positions, halvings = getattr(config, "max_source_positions", None), getattr(config, "num_conv_layers", None)
     most = positions * 2**halvings if isinstance(positions, int) and isinstance(halvings, int) else None
-    return Limits(1, most, 1, f"its encoder's position embeddings hold {positions} steps of {2 ** (halvings or 0)} frames")
+    return Limits(
+        1, most, 1, f"its encoder's position embeddings hold {positions} steps of {2 ** (halvings or 0)} frames"
+    )
 
 
 def _text(config: Any) -> Any:

@@ -225,3 +225,14 @@ def test_openvino_takes_a_window_beyond_the_input(tmp_path):
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AvgPool2d(16, ceil_mode=True))
     graph = export("export", net, tmp_path, inputs={"x": Input(["batch", 3, 8, 8])})
     agrees(ir(graph, tmp_path / "ir"), tmp_path)
+
+
+class Counts(nn.Module):
+    def forward(self, x):
+        return x.reshape(len(x), -1) * len([x, x])
+
+
+@pytest.mark.parametrize("how", ["export", "trace"])
+def test_len_of_a_tensor_keeps_the_size_open(how, tmp_path):
+    agrees(export(how, Counts(), tmp_path, inputs={"x": Input(["batch", 2, 4])}), tmp_path)
+    assert "len" not in globals()

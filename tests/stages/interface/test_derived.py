@@ -86,6 +86,13 @@ def test_text_is_as_long_as_the_model_can_read(name, config, sequence, says):
     assert bool(result.says) == bool(says)
 
 
+def test_a_spectrogram_is_as_long_as_the_model_can_read():
+    sizes = dict.fromkeys(("d_model", "encoder_ffn_dim", "decoder_ffn_dim"), 16) | {"max_source_positions": 50}
+    result = derive("Speech2TextModel", accepts=lambda way: "frames" in way.dims, model_type="speech_to_text", **sizes)
+    assert result.interface.dims["frames"].max == 200
+    assert "hold 50 steps of 4 frames" in " ".join(result.says)
+
+
 def test_a_dimension_of_one_size_becomes_a_number():
     result = derive("BertModel", model_type="bert", **TEXT, max_position_embeddings=2)
     assert result.interface.inputs["input_ids"].shape == ["batch", 2]

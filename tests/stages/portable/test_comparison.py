@@ -46,3 +46,14 @@ def test_a_large_output_is_not_widened_as_a_whole(monkeypatch):
     comparison.compare(*MANY)
     assert tracemalloc.get_traced_memory()[1] < MANY[0].nbytes / 2
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "top1"),
+    [([0.0, 1.0, 1.0 - 1e-7, 0.0], 1.0), ([0.0, 1.0 - 1e-7, 1.0, 0.0], 1.0), ([0.0, 1.0 - 1e-4, 1.0, 0.0], 0.5)],
+)
+def test_of_tied_scores_each_may_be_the_largest(chosen, top1):
+    """The second row agrees in any case."""
+    expected = np.array([chosen, [3.0, 0.0, 0.0, 0.0]], "f4") / [[1], [3]]
+    output = np.array([[0.0, 1.0, 0.9, 0.0], [1.0, 0.0, 0.0, 0.0]], "f4")
+    assert comparison.compare(output, expected).top1 == top1

@@ -57,6 +57,21 @@ def test_an_output_that_rounding_decides_is_undetermined(noise, names):
     assert judging.undetermined([case(noise), case(1e-3)]) == []
 
 
+@pytest.mark.parametrize(("size", "wrong"), [(1, False), (400, True)])
+def test_a_few_numbers_near_zero_are_held_to_their_usual_size(size, wrong):
+    usually = Case("example", {}, {"y": np.ones((1, size), "f4")})
+    near_zero = Case("max", {}, {"y": np.full((1, size), 1e-3, "f4")})
+    actual = {"y": near_zero.outputs["y"] + np.float32(2e-7)}
+    verdict = judging.judged(actual, near_zero, judging.usual([usually, near_zero]), FP32)
+    assert bool(verdict.wrong) is wrong
+
+
+@pytest.mark.parametrize(("label", "wrong"), [("ones", False), ("large", True)])
+def test_where_one_number_fills_the_inputs_more_of_the_models_own_error_is_allowed(label, wrong):
+    question = replace(case(1e-4), label=label, family="extremes")
+    assert bool(judged(2e-3, question, cases=[case(), question]).wrong) is wrong
+
+
 def test_without_float64_the_constant_is_all_there_is():
     for noise in (None, FP32.noise):
         unknown = case(exact=EXACT) if noise is None else replace(case(), exact={})
