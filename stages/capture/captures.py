@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.artifact import Artifact
@@ -17,7 +18,7 @@ from pipeline.notes import Notes
 from stages.capture import code_files, conditions, program_file, programs, promises, rewrites, script_file, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.capture.promises import Judged
-from stages.interface import attention, call
+from stages.interface import attention, call, fills
 from stages.interface.generation import FACT as GENERATION
 from stages.interface.interface import Dim, Interface
 from stages.portable import native_output
@@ -26,6 +27,7 @@ from stages.reference import cases as reference_cases
 
 log = logging.getLogger(__name__)
 
+FEWEST = 2  # torch.export takes a dimension of 1 or 0 for fixed
 # torch's message for a dimension that became a number; its advice is about settings that are not ours.
 SPECIALIZED = re.compile(r"You marked (\w+) as dynamic but your code specialized it to be a constant \((\d+)\)\..*")
 
@@ -46,16 +48,40 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     facts = {**Interface.read(reference).facts, **decoder, "capture": how}
     bound = call.bind(module, Interface.read(reference))
     if how == "export":
-        program = exported(module, reference)
-        with attention.slow(), native_output.to_log():
-            judged = promises.of_program(program, bound, reference)
-        return Artifact(EXPORTED, facts=facts, notes=judged.notes("torch.export"), live=program)
+        program, notes = _program(module, reference, bound)
+        return Artifact(EXPORTED, facts=facts, notes=notes, live=program)
     script, fixed = traced(module, reference) if how == "trace" else (scripted(module, reference), [])
     file = folder / TORCHSCRIPT.file
     _save(script, file)
     with attention.slow(), native_output.to_log():
         judged = promises.of_trace(file, fixed, bound, reference) if how == "trace" else Judged()
     return Artifact(TORCHSCRIPT, folder, facts=facts, notes=judged.notes(f"torch.jit.{how}"))
+
+
+def _program(module: Any, reference: Artifact, bound: Any) -> tuple[Any, Notes]:
+    """A program that is right at every size of `dims`, and its notes.
+
+    Where it is not, since it goes the example's way alone, it is captured once more where the model goes the other way:
+    that may be right for both, as a branch that pads by a difference, which is 0 on this side.
+    """
+
+    def judged(sizes: Mapping[str, int]) -> tuple[Any, Notes]:
+        program = exported(module, reference, sizes)
+        with attention.slow(), native_output.to_log():
+            judgement = promises.of_program(program, bound, reference)
+        at = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        return program, judgement.notes(f"torch.export at {at}, which is right at all sizes" if at else "torch.export")
+
+    try:
+        return judged({})
+    except promises.Broken as broken:
+        if min(broken.sizes.values()) < FEWEST:
+            raise
+        try:
+            return judged(broken.sizes)
+        except DrydockError as e:
+            log.info("captured at other sizes it is not right everywhere either: %s", e)
+        raise
 
 
 def stored(capture: Artifact, store_up_to: int, folder: Path) -> Artifact:
@@ -77,8 +103,13 @@ def stored(capture: Artifact, store_up_to: int, folder: Path) -> Artifact:
     return replace(capture, folder=folder)
 
 
-def exported(module: Any, reference: Artifact) -> Any:
+def exported(module: Any, reference: Artifact, sizes: Mapping[str, int] = MappingProxyType({})) -> Any:
     """A torch.export.ExportedProgram with the interface's dynamic dimensions, each within its min and max.
+
+    Args:
+        module: The model.
+        reference: Its reference.
+        sizes: Of the example; none for the reference's own.
 
     Raises:
         CheckFailed: When the model's code fixes a dimension that was to be dynamic.
@@ -87,7 +118,7 @@ def exported(module: Any, reference: Artifact) -> Any:
     import torch
 
     interface = Interface.read(reference)
-    bound, example = call.bind(module, interface), _example(torch, reference)
+    bound, example = call.bind(module, interface), _example(torch, reference, sizes)
     dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
     # torch.export has no sums of dimensions. It infers such a sum by itself, and asserts it in the program; as a guard
     # it would refuse it.
@@ -214,10 +245,16 @@ def scripted(module: Any, reference: Artifact) -> Any:
         ) from e
 
 
-def _example(torch: Any, reference: Artifact) -> tuple[Any, ...]:
-    """The first case's inputs. Copies: a model that writes into its input must not change what others read."""
-    case = next(reference_cases.read(reference))
-    return tuple(torch.from_numpy(v.copy()) for v in case.inputs.values())
+def _example(torch: Any, reference: Artifact, sizes: Mapping[str, int] = MappingProxyType({})) -> tuple[Any, ...]:
+    """The first case's inputs, or inputs of these sizes.
+
+    Copies: a model that writes into its input must not change what others read.
+    """
+    if sizes:
+        arrays: Mapping[str, Any] = fills.draw(reference_cases.drawn(reference), sizes, promises.SEED)
+    else:
+        arrays = next(reference_cases.read(reference)).inputs
+    return tuple(torch.from_numpy(v.copy()) for v in arrays.values())
 
 
 def _dim(torch: Any, name: str, dim: Dim) -> Any:
@@ -235,6 +272,7 @@ def _in_other_words(module: Any) -> Iterator[None]:
         rewrites.counting(module),
         rewrites.joining(),
         rewrites.pooling(),
+        rewrites.unmasked(),
         rewrites.near_one(),
     ):
         yield

@@ -37,6 +37,19 @@ SEED = 0
 ONE_WAY = "code that goes one way at every size of model.dims, or dims within which it does"
 
 
+class Broken(CheckFailed):
+    """A program that is right only where it goes the example's way.
+
+    Args:
+        problems: The problem.
+        sizes: Sizes at which the model goes another way.
+    """
+
+    def __init__(self, problems: Any, sizes: Sizes | None = None, **rest: str) -> None:
+        super().__init__(problems, **rest)
+        self.sizes: Sizes = sizes or {}
+
+
 @dataclass
 class Judged:
     """The judgement on a capture's sizes.
@@ -235,9 +248,10 @@ def _orders(interface: Interface) -> Iterator[Sizes]:
         yield from ({**small, n: d.sizes[min(4, len(d.sizes) - 1)]} for n, d in dims.items())
 
 
-def _broken(text: str, place: str, sizes: Sizes, difference: str, asking: Asking) -> CheckFailed:
-    return CheckFailed(
+def _broken(text: str, place: str, sizes: Sizes, difference: str, asking: Asking) -> Broken:
+    return Broken(
         f"what torch.export captured holds only where {text}: at {_says(sizes)}, {difference}{_at(place)}",
+        sizes,
         allowed=ONE_WAY,
         command=f"{_by_script([sizes], asking)}; capture=trace does not keep the branch either",
     )

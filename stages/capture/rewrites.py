@@ -14,7 +14,7 @@ import functools
 import itertools
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -134,10 +134,11 @@ def counting(module: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def pooling() -> Iterator[None]:
-    """During one capture, a pool with a window larger than its whole input is the mean, or the largest, of all of it.
+    """During one capture, pools are captured that torch.export or OpenVINO fails at.
 
-    With ceil_mode torch cuts the window to the input, as in transformers' EfficientNet; OpenVINO refuses such a window.
-    A trace does not know which sizes are fixed, and keeps it.
+    A window larger than its whole input, which torch cuts to the input with ceil_mode, as transformers' EfficientNet
+    has it, is the mean, or the largest, of all of it: OpenVINO refuses such a window. A trace, which does not know what
+    sizes are fixed, keeps it. And torch.export fixes a length under max_pool1d.
     """
     from torch.nn import functional
 
@@ -150,12 +151,17 @@ def pooling() -> Iterator[None]:
 
 def _pool(plain: Any, kind: str, dims: int) -> Any:
     """A pooling function of torch, which is a reduction where its window is larger than its input."""
+    import torch
+    from torch.nn import functional
+
     reduction, arguments = POOLS[kind]
 
     @functools.wraps(plain)
     def pool(input: Any, kernel_size: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 (as torch has it)
         options = dict(zip(arguments, args, strict=False)) | kwargs
         sizes, kernel = tuple(input.shape[-dims:]), _each(kernel_size, dims)
+        if kind == "max" and dims == 1 and isinstance(sizes[0], torch.SymInt) and not options.get("return_indices"):
+            return _in_two(functional.max_pool2d, input, kernel, options)
         is_plain = all(set(_each(options.get(n, usual), dims)) == {usual} for n, usual in UNLESS_SAID.items())
         is_known = all(type(size) is int for size in sizes)
         if not (options.get("ceil_mode") and is_plain and is_known) or kernel == sizes:
@@ -167,9 +173,39 @@ def _pool(plain: Any, kind: str, dims: int) -> Any:
     return pool
 
 
+def _in_two(pool: Any, x: Any, kernel: tuple[int, ...], options: Mapping[str, Any]) -> Any:
+    """The largest of windows along one open dimension, by pooling over two: torch.export fixes the length for one."""
+    stride = options.get("stride") or kernel  # none given: windows side by side
+    pairs = ((1, stride), (0, options.get("padding", 0)), (1, options.get("dilation", 1)))
+    steps = [(one, *_each(value, 1)) for one, value in pairs]
+    return pool(x.unsqueeze(-2), (1, *kernel), *steps, options.get("ceil_mode", False)).squeeze(-2)
+
+
 def _each(value: Any, dims: int) -> tuple[int, ...]:
     """A number for each dimension, where torch takes one for all."""
     return tuple(value) if isinstance(value, Sequence) else (value,) * dims
+
+
+@contextlib.contextmanager
+def unmasked() -> Iterator[None]:
+    """During one capture, attention in both directions has no mask where a transformers model was given none.
+
+    The library leaves it out while it runs, and makes one of ones while it is exported; Autoformer cannot add that.
+    """
+    masking = sys.modules.get("transformers.masking_utils")
+    if masking is None:
+        yield
+        return
+    plain = masking._ignore_bidirectional_mask_sdpa
+
+    @functools.wraps(plain)
+    def leaves_out(padding_mask: Any, kv_length: Any, local_attention_size: Any = None) -> Any:
+        if padding_mask is None and local_attention_size is None:
+            return True
+        return plain(padding_mask, kv_length, local_attention_size)
+
+    with mock.patch.object(masking, plain.__name__, leaves_out):
+        yield
 
 
 @contextlib.contextmanager

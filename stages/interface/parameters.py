@@ -214,6 +214,7 @@ RULES: Mapping[str, Callable[[Model], Sequence[Input]]] = {
     # Autoformer, Informer and the time series transformer.
     "past_time_features": _past_features,
     "past_values_padding": lambda model: [Input(spec.shape, "int64", "zeros") for spec in _series(model)],
+    "freq": _of_shape("batch", "1", fill={"integers": [0, 3]}),  # TimesFM's docstring has another shape
     "past_observed_mask": lambda model: _series(model, fill="mask") if hasattr(model.config, "lags_sequence") else [],
     "future_values": lambda model: _future(model),
     "future_time_features": lambda model: _future(model, "num_time_features"),

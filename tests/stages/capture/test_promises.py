@@ -12,7 +12,7 @@ from nets import Attention, TwoOutputs, ValueBranch
 from torch import nn
 
 from pipeline.errors import CheckFailed
-from stages.capture import promises
+from stages.capture import paths, promises
 from stages.capture.capture_export import CaptureExport
 from stages.interface.interface import Dim, Input
 
@@ -127,11 +127,33 @@ def captured(how, net, interface, folder):
     return capture(how, net, folder, inputs=interface[0], dims=interface[1])
 
 
+class Halves(nn.Module):
+    """As SEW: every second step, each twice, padded to the length that it had."""
+
+    def forward(self, x):
+        y = x[:, 1::2].repeat_interleave(2, 1)
+        if y.shape[1] < x.shape[1]:
+            y = nn.functional.pad(y, (0, 0, 0, x.shape[1] - y.shape[1]))
+        return x + y
+
+
+@pytest.mark.parametrize(("net", "interface"), [(Halves, BT), pytest.param(Padded, HW, marks=pytest.mark.slow)])
+def test_a_branch_that_pads_is_captured_where_it_is_taken(net, interface, tmp_path):
+    module = net()
+    result = captured("export", module, interface, tmp_path)
+    assert re.search(r"torch\.export at .*=\d+, which is right at all sizes", result.notes["says"])
+    program = result.live.module(check_guards=False)  # they are what was tried
+    for sizes in paths.spread(interface[1], 9):
+        x = torch.rand(interface[0]["x"].at(sizes))
+        torch.testing.assert_close(program(x)[0], module(x))
+
+
 @pytest.mark.parametrize(
     ("net", "interface", "condition"),
     [
         pytest.param(*row, marks=() if row[0] in (Portrait, Alone, LongerQuery) else pytest.mark.slow)
         for row in BRANCHES
+        if row[0] is not Padded
     ],
     ids=lambda v: getattr(v, "__name__", None),
 )

@@ -236,3 +236,13 @@ class Counts(nn.Module):
 def test_len_of_a_tensor_keeps_the_size_open(how, tmp_path):
     agrees(export(how, Counts(), tmp_path, inputs={"x": Input(["batch", 2, 4])}), tmp_path)
     assert "len" not in globals()
+
+
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool1d(4), nn.MaxPool1d(3, 2, padding=1, dilation=2), nn.MaxPool1d(3, stride=2, ceil_mode=True)]
+)
+@pytest.mark.parametrize("shape", [["batch", 3, "length"], [3, "length"]])
+def test_the_largest_of_windows_keeps_an_open_length(pool, shape, tmp_path):
+    dims = {"batch": Dim(1, 2, 3), "length": Dim(5, 16, 64)}
+    used = {n: d for n, d in dims.items() if n in shape}
+    agrees(export("export", pool, tmp_path, inputs={"x": Input(shape)}, dims=used), tmp_path)
