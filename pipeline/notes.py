@@ -20,7 +20,7 @@ class Case(TypedDict):
     Attributes:
         label: The label of the reference's case.
         shape: The shape of the inputs, such as "2x3x224x224".
-        max_rel: The largest error of any output, as a share of its largest value.
+        max_rel: The largest error of any output that rounding does not decide, as a share of its largest value.
         family: The family of its values, beside those that the YAML draws; see stages/reference/families.py.
         outputs: Every figure, by output.
         bound: By output, the allowed error as a share of the output's rms, derived from the model's own error.

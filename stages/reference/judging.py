@@ -58,9 +58,10 @@ class Verdict:
     Args:
         figures: By output.
         wrong: What is outside the tolerance, a sentence each.
-        unsure: What is outside where the model itself decides by rounding alone, a sentence each.
+        unsure: What is outside, or proves nothing, where the model itself decides by rounding alone, a sentence each.
         bound: The largest error allowed by the model's own error, as a share of each output's rms.
         differing: For each output of integers or booleans, the share of elements that differ.
+        rounded: The outputs that rounding decides at this case.
     """
 
     figures: Mapping[str, Figures]
@@ -68,6 +69,12 @@ class Verdict:
     unsure: Sequence[str] = ()
     bound: Mapping[str, float] = field(default_factory=dict)
     differing: Mapping[str, float] = field(default_factory=dict)
+    rounded: Sequence[str] = ()
+
+    @property
+    def worst(self) -> float:
+        """The largest max_rel of the outputs that rounding does not decide."""
+        return comparison.worst({n: f for n, f in self.figures.items() if n not in self.rounded})
 
 
 def usual(cases: Sequence[Case]) -> dict[str, Usual]:
@@ -114,6 +121,7 @@ def judged(actual: Mapping[str, Array], case: Case, usuals: Mapping[str, Usual],
     wrong: list[str] = []
     bounds: dict[str, float] = {}
     differing: dict[str, float] = {}
+    rounded: list[str] = []
     undetermined = bool(case.ties) and case.family not in (SIZES, DRAWS)
     for name, expected in case.outputs.items():
         if expected.dtype.kind == "U" and case.family not in (SIZES, DRAWS):
@@ -130,11 +138,15 @@ def judged(actual: Mapping[str, Array], case: Case, usuals: Mapping[str, Usual],
             bounds[name] = output.bound / output.exact_rms if output.exact_rms else 0.0
             if output.bound > LOOSE * max(output.exact_rms, output.usual.rms) and case.family not in (SIZES, DRAWS):
                 undetermined = True
+                rounded.append(name)
         wrong += [f"output '{name}' {p}" for p in output.problems]
     if not undetermined:
         return Verdict(figures, wrong, [], bounds, differing)
     broken = [f"output '{n}' has NaN or infinities, and the model's has none" for n in _broken(actual, case)]
-    return Verdict(figures, broken, [] if broken else wrong, bounds, differing)
+    if wrong:
+        return Verdict(figures, broken, [] if broken else wrong, bounds, differing, list(figures))
+    decided = [f"output '{name}' is decided by rounding" for name in rounded]
+    return Verdict(figures, broken, decided, bounds, differing, rounded)
 
 
 def _broken(actual: Mapping[str, Array], case: Case) -> list[str]:

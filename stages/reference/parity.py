@@ -11,7 +11,6 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, listed
 from stages.formats.session import Session
 from stages.interface.interface import Interface, Output, says, says_all
-from stages.portable import comparison
 from stages.portable.comparison import Tolerance
 from stages.portable.vendor_errors import first_line
 from stages.reference import artifact_cases, evidence, judging
@@ -31,7 +30,7 @@ class Parity:
         wrong: What is outside the tolerance, a sentence each; empty when the artifact agrees.
         left_out: The labels of the cases that the artifact does not take because its interface was edited.
         suspect: The label of the first case with something wrong, otherwise of the case with the largest error.
-        unsure: What is outside where the model itself decides by rounding alone, a sentence each.
+        unsure: What is outside, or proves nothing, where the model itself decides by rounding alone, a sentence each.
         not_taken: The families of values that the artifact does not take because its interface was edited.
         failing: The labels of cases that were wrong in their first run, in the order of the runs, each with the label
             of the case that ran just before; that is empty for the first.
@@ -141,7 +140,7 @@ def _case_notes(case: Case, shape: str, verdict: Verdict, tolerance: Tolerance) 
         label=case.label,
         family=case.family,
         shape=shape,
-        max_rel=comparison.worst(verdict.figures),
+        max_rel=verdict.worst,
         outputs={n: asdict(f) for n, f in verdict.figures.items()},
         bound=dict(verdict.bound),
         differing=dict(verdict.differing),

@@ -72,6 +72,16 @@ def test_where_one_number_fills_the_inputs_more_of_the_models_own_error_is_allow
     assert bool(judged(2e-3, question, cases=[case(), question]).wrong) is wrong
 
 
+@pytest.mark.parametrize("error", [1e-3, 0.9])
+def test_the_error_of_an_output_that_rounding_decides_is_no_figure_of_the_artifact(error):
+    question = replace(case(5e-2), label="large", family="extremes")
+    verdict = judged(error, question, cases=[case(), question])
+    assert not verdict.wrong
+    assert verdict.worst == 0.0
+    assert verdict.figures["y"].max_rel > error / 10
+    assert verdict.unsure if error > 0.5 else list(verdict.unsure) == ["output 'y' is decided by rounding"]
+
+
 def test_without_float64_the_constant_is_all_there_is():
     for noise in (None, FP32.noise):
         unknown = case(exact=EXACT) if noise is None else replace(case(), exact={})
