@@ -231,7 +231,7 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
         worst = max(case["max_rel"] for case in compared["cases"] if case not in drawn)
         text += f", {worst:.1e} with {len(compared['cases']) - len(drawn)} families of values"
     if unsure := compared.get("not_judged"):
-        text += f"; {len(unsure)} answers not judged, the model itself deciding by rounding alone there"
+        text += f"; not judged, since rounding decides them: {len(unsure)}"
     return f"worst relative error against {compared['against']} {text}"
 
 

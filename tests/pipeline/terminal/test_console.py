@@ -56,7 +56,7 @@ def test_families_of_values_are_one_figure_beside_the_sizes():
 
 def test_what_was_not_judged_is_counted():
     line = console.parity([outcome("check", notes={"parity": {**PARITY, "not_judged": ["ties (4x3): …"]}})], "aa")
-    assert line.endswith("; 1 answers not judged, the model itself deciding by rounding alone there")
+    assert line.endswith("; not judged, since rounding decides them: 1")
 
 
 def test_parity_is_that_of_the_last_check_of_this_very_artifact():
