@@ -183,10 +183,11 @@ def large(at: Path, width: int) -> list[tuple[str, float, float]]:
             seconds = _printed([sys.executable, "-m", module, "speed", str(folder), str(PROMPT), str(NEW)])
             pace[name].append((len(seconds) - 1) / sum(seconds[1:]))
     ours, theirs = (statistics.median(pace[name]) for name in ("ours", "peer"))
+    spreads = {name: (max(f) - min(f)) / statistics.median(f) for name, f in pace.items()}
     for name, figures in pace.items():
-        spread = (max(figures) - min(figures)) / statistics.median(figures)
-        print(f"{name}: {statistics.median(figures):.2f} tokens a second, spread {spread:.0%}")
-    rows.append(("their tokens a second / ours", theirs / ours, 1 / SPEED))
+        print(f"{name}: {statistics.median(figures):.2f} tokens a second, spread {spreads[name]:.0%}")
+    spread = f"spread of theirs {spreads['peer']:.0%}, of ours {spreads['ours']:.0%}"
+    rows.append((f"their tokens a second / ours ({spread})", theirs / ours, 1 / SPEED))
     return rows
 
 
