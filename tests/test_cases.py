@@ -25,7 +25,6 @@ from stages.coreml.mil import evaluate, read
 ROOT, CASES = Path(__file__).parents[1], Path(__file__).parent / "cases"
 BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino", "coreml": "coremltools"}
 ONE_WAY = r"(holds only where|goes by|another at) .* capture=script, which keeps the branch"
-FIXED = r"cannot be dynamic under torch\.export: it came out fixed at \d+ at .*\.py:\d+ .* capture=trace"
 # What is said where a case is refused, by its name and target. All others are right.
 REFUSED = {
     # A script keeps the branch, and neither takes every branch of one.
@@ -35,10 +34,11 @@ REFUSED = {
     # OpenVINO counts the padding that ceil mode adds.
     ("last_windows", "openvino"): "check_compile: this openvino does not agree .* 'output_1'",
     ("volumes", "openvino"): "check_compile: this openvino does not agree .* output 'output_0' has shape",
-    ("long_steps", "openvino"): FIXED,
+    # Its pool with a step between the elements of a window is wrong at the largest lengths.
+    ("long_steps", "openvino"): "check_compile: this openvino does not agree .* 'output_3'",
     ("cells_with_projections", "coreml"): "Bidirectional simple RNN not supported",
     ("halved_until_short", "coreml"): "the trace goes the example's way alone.* while x",
-    **{("layer_of_a_length", t): r"goes by \(t // 5\) == 2, which is not so at" for t in ("onnx", "openvino")},
+    **{("layer_of_a_length", t): r"only where \(t // 5\) == 2: at batch=\d, t=2[5-9]" for t in ("onnx", "openvino")},
     ("layer_of_a_length", "coreml"): r"another at batch=\d, t=2[5-9]: .* return heads\[x\.shape\[1\] // 5\]",
     **{("seldom_dropped", target): r"with other random numbers: .* seldom_dropped\.py:\d+" for target in BACKENDS},
     **{("moving_mean", target): r"answers differ .* forward writes to 0\.mean" for target in BACKENDS},

@@ -69,8 +69,8 @@ def _program(module: Any, reference: Artifact, bound: Any) -> tuple[Any, Notes]:
         program = exported(module, reference, sizes)
         with attention.slow(), native_output.to_log():
             judgement = promises.of_program(program, bound, reference)
-        at = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        return program, judgement.notes(f"torch.export at {at}, which is right at all sizes" if at else "torch.export")
+        where = f" at {promises.says(sizes)}, which is right at all sizes" if sizes else ""
+        return program, judgement.notes(f"torch.export{where}")
 
     try:
         return judged({})
@@ -79,8 +79,8 @@ def _program(module: Any, reference: Artifact, bound: Any) -> tuple[Any, Notes]:
             raise
         try:
             return judged(broken.sizes)
-        except DrydockError as e:
-            log.info("captured at other sizes it is not right everywhere either: %s", e)
+        except DrydockError:
+            log.info("captured at %s it is not right at all sizes either", promises.says(broken.sizes))
         raise
 
 

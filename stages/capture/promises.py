@@ -65,9 +65,9 @@ class Judged:
     def add(self, parting: Parting, difference: str | None) -> None:
         """Adds another path, and what `Asking.differ` returned for it."""
         if difference is None:
-            self.open.append(f"{_says(parting.sizes)}, which the model itself rejects, at {parting.line}")
+            self.open.append(f"{says(parting.sizes)}, which the model itself rejects, at {parting.line}")
         else:
-            self.agreeing.append(f"{parting.line} goes another way at {_says(parting.sizes)}: the same answers there")
+            self.agreeing.append(f"{parting.line} goes another way at {says(parting.sizes)}: the same answers there")
 
     def notes(self, says: str) -> Notes:
         """The notes of the capture's artifact."""
@@ -166,7 +166,7 @@ def _ask_where_broken(condition: Condition, broken: Sequence[Sizes], asking: Ask
     """Compares at sizes where forward takes another path; if none is found, at some of all broken sizes."""
     usual = example_sizes(asking.interface.dims)
     whole = sorted(({**usual, **at} for at in broken), key=lambda at: paths.work(asking.interface, at))
-    search = paths.search(asking.bound, asking.interface, paths.some(whole, LOOKED_AT))
+    search = paths.search(asking.bound, asking.interface, paths.some(whole, LOOKED_AT), operands=True)
     chosen = [p.sizes for p in search.partings] or paths.some(whole, COMPARED)
     refused = []
     for sizes in chosen:
@@ -176,11 +176,11 @@ def _ask_where_broken(condition: Condition, broken: Sequence[Sizes], asking: Ask
             raise _broken(condition.text, place, sizes, difference, asking)
         refused += [sizes] if difference is None else []
     if len(refused) < len(chosen):
-        judged.agreeing.append(f"{condition.text} is not so at {_says(chosen[0])}: the same answers there")
+        judged.agreeing.append(f"{condition.text} is not so at {says(chosen[0])}: the same answers there")
     if refused:
-        judged.open.append(f"{_says(refused[0])}, which the model itself rejects, at {condition.line}")
+        judged.open.append(f"{says(refused[0])}, which the model itself rejects, at {condition.line}")
     elif search.stopped:
-        judged.open.append(f"sizes at which {condition.text} is not so, but for {listed(map(_says, chosen), 3)}")
+        judged.open.append(f"sizes at which {condition.text} is not so, but for {listed(map(says, chosen), 3)}")
 
 
 def _ask_at_one(asking: Asking, judged: Judged) -> None:
@@ -250,7 +250,7 @@ def _orders(interface: Interface) -> Iterator[Sizes]:
 
 def _broken(text: str, place: str, sizes: Sizes, difference: str, asking: Asking) -> Broken:
     return Broken(
-        f"what torch.export captured holds only where {text}: at {_says(sizes)}, {difference}{_at(place)}",
+        f"what torch.export captured holds only where {text}: at {says(sizes)}, {difference}{_at(place)}",
         sizes,
         allowed=ONE_WAY,
         command=f"{_by_script([sizes], asking)}; capture=trace does not keep the branch either",
@@ -259,7 +259,7 @@ def _broken(text: str, place: str, sizes: Sizes, difference: str, asking: Asking
 
 def _other_way(place: str, sizes: Sizes, difference: str, asking: Asking) -> CheckFailed:
     return CheckFailed(
-        f"the trace goes the example's way alone, and the model another at {_says(sizes)}: {difference}{_at(place)}",
+        f"the trace goes the example's way alone, and the model another at {says(sizes)}: {difference}{_at(place)}",
         allowed=ONE_WAY,
         command=f"capture=export, which keeps sizes open and says what it cannot; {_by_script([sizes], asking)}",
     )
@@ -287,7 +287,8 @@ def _apart(bound: Any) -> Any:
     return copy.deepcopy(bound, shared)
 
 
-def _says(sizes: Sizes) -> str:
+def says(sizes: Sizes) -> str:
+    """Sizes as one reads them: "h=16, w=8"."""
     return ", ".join(f"{name}={size}" for name, size in sizes.items())
 
 
