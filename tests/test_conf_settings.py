@@ -24,6 +24,7 @@ WRONG = {
         "strict": "sometimes",
         "seed": "one",
     },
+    "eval": {"part": "[1]"},
     "reference": {
         "inputs": "3",
         "dims": "[1]",
