@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,9 @@ def _part(module: Any, name: str) -> Any:
     if name in modules:
         return modules[name]
     parts = [n for n, _ in module.named_children()]
+    near = difflib.get_close_matches(name, [n for n in modules if n], 1, 0)
     raise ConfigError(
         f"part={name}: the model has no such part",
         allowed=f"a dotted name that begins with one of {listed(parts, 8)}" if parts else "null: it has no parts",
-        command=f"model.part={parts[0]}" if parts else "model.part=null",
+        command=f"model.part={near[0] if near else 'null'}",
     )

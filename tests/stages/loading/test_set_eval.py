@@ -50,7 +50,7 @@ def test_a_part_is_taken_for_the_whole(script, tmp_path):
 @pytest.mark.parametrize(
     ("net", "says"),
     [
-        (nn.Sequential(nn.Linear(2, 3), nn.ReLU()), "begins with one of 0, 1\n.*model.part=0"),
+        (nn.ModuleDict({"stem": nn.ReLU(), "heads": nn.ReLU()}), "begins with one of stem, heads\n.*model.part=heads"),
         (nn.ReLU(), "null: it has no parts\n.*model.part=null"),
     ],
 )
