@@ -99,7 +99,7 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
         )
 
     stumbled = ""
-    with native_output.to_log(), optimizer.exact_constants(), unsupported.by_dynamo(opset):
+    with native_output.to_log(), optimizer.exact_constants(), optimizer.operators_first(), unsupported.by_dynamo(opset):
         try:
             exported = export(optimize=True)
         except PassError as e:  # every operator was translated, and then the optimizer failed

@@ -1,4 +1,4 @@
-"""Keeps torch's optimizer for ONNX graphs from changing what a graph computes."""
+"""Keeps torch's optimizer for ONNX graphs from changing what a graph computes, and from taking most of the export."""
 
 from __future__ import annotations
 
@@ -25,6 +25,28 @@ def exact_constants() -> Iterator[None]:
         return _equal(value.const_value.numpy(), pattern.value) or bool(self.fail(f"{value.name} is not quite that"))
 
     with mock.patch.object(SimplePatternMatcher, "_match_constant", exactly):
+        yield
+
+
+@contextlib.contextmanager
+def operators_first() -> Iterator[None]:
+    """Makes its rewrite rules compare a node's operator before all else, which changes no result.
+
+    A rule of several outputs lists all nodes of the graph, and combines them, before it looks at the node in question:
+    time that grows with the square of the graph (onnxscript 0.7.2, rewriter/_matcher.py: SimplePatternMatcher.match).
+    """
+    from onnxscript.rewriter._basics import MatchResult
+    from onnxscript.rewriter._matcher import SimplePatternMatcher
+
+    match = SimplePatternMatcher.match
+
+    def same_operator_first(self: Any, model: Any, graph: Any, node: Any, **options: Any) -> Any:
+        wanted = self.pattern.output_nodes[0]
+        if wanted.op.matches(node.op_type) and wanted.domain.matches(node.domain):
+            return match(self, model, graph, node, **options)
+        return MatchResult().fail(f"{node.op_type} is another operator than {wanted.op_type}", node)
+
+    with mock.patch.object(SimplePatternMatcher, "match", same_operator_first):
         yield
 
 

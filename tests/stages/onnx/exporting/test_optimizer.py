@@ -1,16 +1,21 @@
-"""onnx/exporting/optimizer.py: constants near zero and one stay in the graph that the dynamo exporter writes."""
+"""onnx/exporting/optimizer.py: constants near zero and one stay in the graph that the dynamo exporter writes,
+and its rules take no longer than they have to.
+"""
 
 from __future__ import annotations
 
 import onnx
+import onnxscript.optimizer
 import pytest
 import torch
 from conversions import export
 from harness import VECTOR
+from onnxscript.rewriter._matcher import SimplePatternMatcher
 from torch import nn
 
 from stages.formats import session
 from stages.onnx import file as onnx_file
+from stages.onnx.exporting import optimizer
 
 
 class Calls(nn.Module):
@@ -59,6 +64,30 @@ def test_a_small_number_added_is_still_there_for_a_row_of_zeros(name, tmp_path):
 def test_what_changes_nothing_goes_and_what_changes_a_little_stays(function, count, tmp_path):
     graph = export("export", Calls(function), tmp_path, inputs=VECTOR)
     assert len(onnx_file.read(graph.file).graph.node) == count
+
+
+def test_a_rule_sees_the_nodes_of_its_operator_alone_and_rewrites_the_same(tmp_path, monkeypatch):
+    function = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), Calls(lambda x: x[..., :1] + x[..., 1:2])
+    )
+    with torch.no_grad():
+        program = torch.onnx.export(
+            function.eval(), (torch.rand(1, 3, 8, 8),), dynamo=True, optimize=False, verbose=False
+        )
+    proto, seen, first = program.model_proto, [], SimplePatternMatcher._multi_match
+
+    def watched(self, candidate, *arguments, **options):
+        nodes = list(candidate)
+        seen.append(nodes[0].op_type)
+        return first(self, nodes, *arguments, **options)
+
+    monkeypatch.setattr(SimplePatternMatcher, "_multi_match", watched)
+    plain = onnxscript.optimizer.optimize(proto)
+    everything = set(seen)
+    seen.clear()
+    with optimizer.operators_first():
+        assert onnxscript.optimizer.optimize(proto) == plain
+    assert everything > {"Slice"} == set(seen)
 
 
 class Bundle(nn.Module):
