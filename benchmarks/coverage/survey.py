@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from typing import Any
 from benchmarks import commit
 from benchmarks.coverage.models import Subject, subjects
 
-LONGEST_SECONDS = 900
+LONGEST_SECONDS = 1800  # the largest have 600 million parameters
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ class Row:
     Args:
         cells: One for each way.
         commit: That was checked out.
+        seconds: That its process took; 0 where that was not kept.
     """
 
     cells: Sequence[Cell]
     commit: str
+    seconds: float = 0
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,16 @@ class Survey:
         os.environ["OMP_NUM_THREADS"] = "1"  # as many of these run as there are cores
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             for ended in as_completed([pool.submit(self._row, processes, s) for s in open_ones]):
-                subject, cells = ended.result()
+                subject, cells, seconds = ended.result()
                 lines = (f"{way}: {cell.text}" for way, cell in zip(self.ways, cells, strict=True))
                 print(f"{subject.family}, {subject.name}:", *lines, sep="\n    ", flush=True)
-                rows[subject] = Row(cells, at)
+                rows[subject] = Row(cells, at, round(seconds, 1))
                 with path.open("a") as f:
                     print(json.dumps({"subject": asdict(subject), **asdict(rows[subject])}), file=f)
 
-    def _row(self, processes: Any, subject: Subject) -> tuple[Subject, list[Cell]]:
-        """What becomes of a model each way, in a process that may take only so long."""
+    def _row(self, processes: Any, subject: Subject) -> tuple[Subject, list[Cell], float]:
+        """What becomes of a model each way, in a process that may take only so long, and the seconds that it took."""
+        began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             process = processes.Process(target=self.run, args=(subject, Path(folder)))
             process.start()
@@ -81,7 +85,8 @@ class Survey:
                 last = f"not finished within {LONGEST_SECONDS} s"
                 process.kill()
                 process.join()
-            return subject, [outcome(Path(folder) / way / "run.json", last) for way in self.ways]
+            cells = [outcome(Path(folder) / way / "run.json", last) for way in self.ways]
+            return subject, cells, time.perf_counter() - began
 
 
 def command(description: str, survey: Survey, rows_path: Path, page_path: Path, write: Write) -> None:
@@ -118,7 +123,9 @@ Write = Callable[[Sequence[tuple[Subject, Row]], Sequence[Subject]], str]
 def finished(path: Path) -> dict[Subject, Row]:
     """The rows that a file keeps."""
     read = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return {_subject(**r["subject"]): Row([Cell(**c) for c in r["cells"]], r["commit"]) for r in read}
+    return {
+        _subject(**r["subject"]): Row([Cell(**c) for c in r["cells"]], r["commit"], r.get("seconds", 0)) for r in read
+    }
 
 
 def _subject(family: str, name: str, overrides: Sequence[str]) -> Subject:
