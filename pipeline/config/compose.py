@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import errors
-from pipeline.config import choices, complaints, hydra_shortcuts, inputs, remotes, resolvers, slips
+from pipeline.config import choices, complaints, hydra_shortcuts, inputs, remotes, resolvers, slips, unread
 from pipeline.config.composed import Composed
 from pipeline.config.schema import ROOT, register
 from pipeline.config.wiring import CONF
@@ -128,7 +128,8 @@ def _environment_folders() -> list[Path]:
 
 
 def refuse_unknown(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raises ConfigError for unknown and for removed top-level keys, and for sizes that are no range.
+    """Raises ConfigError for unknown and for removed top-level keys, for sizes that are no range, and for
+    keys of the model that nothing reads.
 
     Args:
         cfg: A whole configuration, or one without Hydra's own part.
@@ -143,6 +144,7 @@ def refuse_unknown(cfg: DictConfig, overrides: Sequence[str]) -> None:
             [Problem(f"~{name} removes a key that every run needs", command=f"no ~{name}") for name in removed]
         )
     inputs.refuse_sizes(cfg, overrides)
+    unread.refuse(cfg, overrides)
 
 
 def _resolved(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
