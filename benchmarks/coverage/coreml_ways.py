@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +60,25 @@ def converted_alone(overrides: list[str], capture: str, folder: Path) -> None:
 
 
 def captured(overrides: list[str], capture: str, folder: Path) -> Any:
-    """The captured program of a model, made by this project's stages up to there."""
-    from dataclasses import replace
+    """The captured program of a model: of our own run where that captured it in this way, else for its reference.
 
+    Args:
+        overrides: What is typed for the model.
+        capture: trace or export.
+        folder: The folder of the way, beside that of our run and the store.
+    """
     from pipeline.config.instantiate import build_stage
     from pipeline.machine.world import ThisMachine
-    from pipeline.planning import graph
 
-    settings = ways.composed([*overrides, "target=onnx", f"capture={capture}"])
-    stages = {name: build_stage(f"stages.{name}", fields) for name, fields in settings.items()}
-    artifacts: dict[str, Any] = {}
-    for node in graph.build(stages, {name: settings[name]["needs"] or () for name in stages}):
-        (folder / node.name).mkdir()
-        inputs = {port: artifacts[name] for port, name in node.inputs.items()}
-        stage = node.stage.settle(ThisMachine(folder / "facts", may_fetch=False))
-        artifact = stage.run(inputs, folder / node.name)
-        facts = next(iter(inputs.values())).facts if inputs else {}
-        artifacts[node.name] = replace(artifact, facts={**facts, **artifact.facts})
-        if node.name == "capture":
-            return artifacts["capture"]
-    raise LookupError("this graph captures nothing")
+    with contextlib.suppress(StopIteration):
+        ours = ways.stored(folder.parent, OURS, "capture")
+        if ours.facts.get("capture") == capture:
+            return ours
+    settings = ways.composed([*overrides, "target=onnx", f"capture={capture}"])["capture"]
+    stage = build_stage("stages.capture", settings).settle(ThisMachine(folder / "facts", may_fetch=False))
+    inputs = {
+        "module": ways.module(overrides, folder.parent),
+        "reference": ways.stored(folder.parent, OURS, "reference"),
+    }
+    artifact = stage.run(inputs, folder)
+    return replace(artifact, facts={**inputs["module"].facts, **artifact.facts})

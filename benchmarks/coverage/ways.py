@@ -100,21 +100,31 @@ def say(folder: Path, wrong: str) -> None:
 
 def _recorded(overrides: list[str], folder: Path, way: str) -> tuple[Any, Any, list[Any]]:
     """The module in evaluation mode, and of the reference that a way recorded the interface and the cases at sizes."""
-    from pipeline.config.instantiate import build_stage
-    from pipeline.machine.world import ThisMachine
-    from pipeline.store import Store
     from stages.interface import call
     from stages.interface.interface import Interface
     from stages.reference import cases
 
-    stages = json.loads((folder / way / "run.json").read_text())["stages"]
-    reference = Store(folder / "store").open(next(s["digest"] for s in stages if s["name"] == "reference"))
-    settings = composed([*overrides, "target=onnx"])
-    world = ThisMachine(folder / "facts", may_fetch=False)
-    load, set_eval = (build_stage(f"stages.{name}", settings[name]).settle(world) for name in ("load", "eval"))
-    module = set_eval.run({"module": load.run({}, folder)}, folder).live
+    reference = stored(folder, way, "reference")
     interface = Interface.read(reference)
-    return call.bind(module, interface), interface, list(cases.at_sizes(reference))
+    return call.bind(module(overrides, folder).live, interface), interface, list(cases.at_sizes(reference))
+
+
+def stored(folder: Path, way: str, stage: str) -> Any:
+    """What a stage of a way left in the store. Raises StopIteration where it left nothing there."""
+    from pipeline.store import Store
+
+    stages = json.loads((folder / way / "run.json").read_text())["stages"]
+    return Store(folder / "store").open(next(s["digest"] for s in stages if s["name"] == stage and s["digest"]))
+
+
+def module(overrides: list[str], folder: Path) -> Any:
+    """The module in evaluation mode, as the stages before the reference leave it."""
+    from pipeline.config.instantiate import build_stage
+    from pipeline.machine.world import ThisMachine
+
+    settings, world = composed([*overrides, "target=onnx"]), ThisMachine(folder / "facts", may_fetch=False)
+    load, set_eval = (build_stage(f"stages.{name}", settings[name]).settle(world) for name in ("load", "eval"))
+    return set_eval.run({"module": load.run({}, folder)}, folder)
 
 
 def composed(overrides: list[str]) -> Any:
