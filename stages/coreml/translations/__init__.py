@@ -40,6 +40,9 @@ REPLACED: Mapping[str, str] = {
         ("upsample_nearest2d", "upsample_nearest2d.vec"), "where factors give no integer size, MIL takes other elements"
     ),
     "instance_norm": "coremltools' own ignores the running statistics",
+    **dict.fromkeys(
+        ("repeat_interleave", "repeat_interleave.self_int"), "coremltools' own needs to know all sizes but the first"
+    ),
     "rms_norm": "coremltools' own multiplies epsilon by the square of the row's largest value, and divides 0 by 0",
     **dict.fromkeys(
         ("new_zeros", "new_full", "ones_like", "zeros_like", "full_like"),

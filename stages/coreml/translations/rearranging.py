@@ -12,6 +12,8 @@ from coremltools.converters.mil.mil.block import is_current_opset_version_compat
 
 from stages.coreml.translations.nodes import argument, static, value
 
+MOST_AXES = 5  # of a tensor of MIL
+
 
 def tensor_split(context: Any, node: Any) -> None:
     """torch.tensor_split of a fixed size: into a number of parts, the first ones longer by one, or at given indices."""
@@ -61,6 +63,38 @@ def _first(places: Any) -> Any:
     return None
 
 
+def repeat_interleave(context: Any, node: Any) -> None:
+    """torch.repeat_interleave by one number, along any axis and of any sizes: each slice that many times in a row."""
+    x, count = argument(context, node, 0, "self"), _times(argument(context, node, 1, "repeats"))
+    axis = value(argument(context, node, 2, "dim"))
+    if isinstance(count, list):
+        ops.repeat_interleave(context, node)
+        return
+    if axis is None:
+        x, axis = mb.reshape(x=x, shape=[-1]), 0
+    axis %= x.rank
+    if not isinstance(count, int) or x.rank == MOST_AXES:  # no shape to be known, or no room for another axis
+        size = mb.gather(x=mb.shape(x=x), indices=axis, axis=0)
+        places = mb.range_1d(start=0, end=mb.mul(x=size, y=count), step=1)
+        repeated = mb.gather(x=x, indices=mb.floor_div(x=places, y=count), axis=axis)
+        context.add(mb.identity(x=repeated, name=node.name))
+        return
+    sizes = [mb.gather(x=mb.shape(x=x), indices=[i], axis=0) for i in range(x.rank)]
+    sizes[axis] = mb.mul(x=sizes[axis], y=count)
+    apart = mb.tile(
+        x=mb.expand_dims(x=x, axes=[axis + 1]), reps=[count if i == axis + 1 else 1 for i in range(x.rank + 1)]
+    )
+    context.add(mb.reshape(x=apart, shape=mb.concat(values=sizes, axis=0), name=node.name))
+
+
+def _times(repeats: Any) -> Any:
+    """A number: a Python one where it is known, else a MIL variable without dimensions; or a list of different ones."""
+    if getattr(repeats, "val", 0) is None and repeats.shape in ((), (1,)):
+        return mb.squeeze(x=repeats) if repeats.rank else repeats
+    known = value(repeats)
+    return known[0] if isinstance(known, list) and len(set(known)) == 1 else known
+
+
 def positive(context: Any, node: Any) -> None:
     """torch.positive, the same values as a separate variable, which each output needs."""
     context.add(mb.identity(x=argument(context, node, 0, "self"), name=node.name))
@@ -70,6 +104,8 @@ NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "alias": ops.noop,
     "index_copy": index_copy,
     "positive": positive,
+    "repeat_interleave": repeat_interleave,
+    "repeat_interleave.self_int": repeat_interleave,
     "swapaxes": ops.transpose,
     "tensor_split": tensor_split,
     # torch.export keeps the underscores; coremltools looks for the names without them.

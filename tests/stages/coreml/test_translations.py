@@ -109,6 +109,19 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     ),
     "conv_transpose2d that does not grow": (lambda x: functional.conv_transpose2d(x, KERNEL, None, 2, 1), IMAGE),
     "alias": (lambda x: torch.ops.aten.alias(x) + 1, IMAGE),
+    "repeat_interleave": (
+        lambda x: (
+            x.repeat_interleave(3, 1),
+            x.repeat_interleave(2, dim=-1),
+            x.repeat_interleave(2, 0),
+        ),
+        ["batch", 2, "wide"],
+    ),
+    "repeat_interleave by a size": (
+        lambda x: x.repeat_interleave(torch.tensor(x.shape[2]) - 4, 1),
+        ["batch", 2, "wide"],
+    ),
+    "repeat_interleave of five axes": (lambda x: x.repeat_interleave(2, 3), ["batch", 2, 1, "wide", 3]),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
     "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),
@@ -207,8 +220,14 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
 }
 
 
-# torch.export takes the number of windows for a branch.
-NOT_EXPORTED = [(name, "export") for name in ("avg_pool1d with gaps over an open edge", "max_pool1d over an open edge")]
+# torch.export takes the number of windows for a branch, and has one more axis instead of repeat_interleave.
+FOR_TRACES = (
+    "avg_pool1d with gaps over an open edge",
+    "max_pool1d over an open edge",
+    "repeat_interleave by a size",
+    "repeat_interleave of five axes",
+)
+NOT_EXPORTED = [(name, "export") for name in FOR_TRACES]
 SHAPES = [shape for n, (_, shape) in enumerate(CASES.values()) if shape not in [s for _, s in [*CASES.values()][:n]]]
 
 
