@@ -49,6 +49,8 @@ REPLACED: Mapping[str, str] = {
         "coremltools' own ignores the requested type: a mask of zeros and -inf stays boolean",
     ),
     "gelu": "from torch.export, coremltools' own ignores the approximation by tanh",
+    **dict.fromkeys(("eye", "eye.m"), "coremltools' own needs to know the size"),
+    "im2col": "coremltools' own needs to know the batch",
     "floordiv": "coremltools' own turns sizes into floating-point numbers, which cannot be part of a shape",
     **dict.fromkeys(
         ("where", "where.self", "where.scalarself"),

@@ -1,15 +1,18 @@
-"""Transposed convolutions."""
+"""Transposed convolutions, and the windows that a convolution sees."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from coremltools.converters.mil.frontend.torch import ops
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil.ops.defs._utils import promote_input_dtypes
+from coremltools.converters.mil.mil.types.type_mapping import nptype_from_builtin
 
-from stages.coreml.translations.nodes import argument, value
+from stages.coreml.translations.nodes import argument, static, value
 
 # The arguments from the fourth on, by the form of the operator.
 GENERAL = ("stride", "padding", "dilation", "transposed", "output_padding", "groups")
@@ -58,7 +61,33 @@ def convolution(context: Any, node: Any) -> None:
     context.add(result, node.name)
 
 
-NAMES: Mapping[str, Callable[[Any, Any], None]] = dict.fromkeys(
-    ("_convolution", "convolution", *(f"conv_transpose{n}d{form}" for n in (1, 2, 3) for form in ("", ".input"))),
-    convolution,
-)
+def im2col(context: Any, node: Any) -> None:
+    """torch.nn.functional.unfold of a picture of any size, [N, C, H, W] to [N, C times window, windows].
+
+    One convolution for each channel picks the numbers of its windows.
+    """
+    x = argument(context, node, 0, "self")
+    names = ("kernel_size", "dilation", "padding", "stride")
+    window, dilation, padding, stride = (value(argument(context, node, 1 + i, name)) for i, name in enumerate(names))
+    channels, count = static(x, 1), math.prod(window)
+    picks = np.eye(count).reshape(count, 1, *window)
+    columns = mb.conv(
+        x=x,
+        weight=np.tile(picks, (channels, 1, 1, 1)).astype(nptype_from_builtin(x.dtype)),
+        groups=channels,
+        strides=stride,
+        dilations=dilation,
+        pad_type="custom",
+        pad=[padding[0], padding[0], padding[1], padding[1]],
+    )
+    sizes = [mb.gather(x=mb.shape(x=x), indices=[0], axis=0), [channels * count], [-1]]
+    context.add(mb.reshape(x=columns, shape=mb.concat(values=sizes, axis=0), name=node.name))
+
+
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {
+    **dict.fromkeys(
+        ("_convolution", "convolution", *(f"conv_transpose{n}d{form}" for n in (1, 2, 3) for form in ("", ".input"))),
+        convolution,
+    ),
+    "im2col": im2col,
+}

@@ -1,4 +1,4 @@
-"""Tensors filled with one value."""
+"""Tensors filled with one value, or with ones on the diagonal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+from coremltools.converters.mil.frontend.torch.utils import TorchFrontend
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil.types import nptype_from_builtin, string_to_builtin
 
 from stages.coreml.translations.nodes import argument, dtype, sizes
 from stages.coreml.translations.nodes import value as constant
+
+WITH_COLUMNS = 6  # arguments of torch.jit's eye(n, m, dtype, layout, device, pin_memory)
 
 
 def _new(context: Any, node: Any, value_at: int | None, value: float = 0) -> None:
@@ -41,6 +45,20 @@ def zero(context: Any, node: Any) -> None:
     context.add(mb.fill(shape=mb.shape(x=x), value=none, name=node.name))
 
 
+def eye(context: Any, node: Any) -> None:
+    """torch.eye of known or computed sizes, in the requested type."""
+    inputs = [i for i in _get_inputs(context, node) if i is not None]
+    columns_given = node.kind == "eye.m" or (
+        context.frontend == TorchFrontend.TORCHSCRIPT and len(node.inputs) == WITH_COLUMNS
+    )
+    ends = inputs[: 1 + columns_given]
+    number = argument(context, node, 1 + columns_given, "dtype")
+    kind = "fp32" if number is None else dtype(number, None)
+    rows, columns = (mb.range_1d(start=0, end=ends[n], step=1) for n in (0, -1))
+    diagonal = mb.equal(x=mb.expand_dims(x=rows, axes=[1]), y=mb.expand_dims(x=columns, axes=[0]))
+    context.add(mb.cast(x=diagonal, dtype=kind, name=node.name))
+
+
 NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "new_ones": lambda context, node: _new(context, node, None, 1),
     "new_zeros": lambda context, node: _new(context, node, None, 0),
@@ -49,4 +67,5 @@ NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "zeros_like": lambda context, node: _like(context, node, None, 0),
     "full_like": lambda context, node: _like(context, node, 1),
     "zero": zero,
+    **dict.fromkeys(("eye", "eye.m"), eye),
 }

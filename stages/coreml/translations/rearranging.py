@@ -108,7 +108,8 @@ NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "repeat_interleave.self_int": repeat_interleave,
     "swapaxes": ops.transpose,
     "tensor_split": tensor_split,
-    # torch.export keeps the underscores; coremltools looks for the names without them.
+    # Where torch.export keeps the underscores, and where it does not.
     "__and__": ops.bitwise_and,
-    "__or__": ops.logical_or,
+    **dict.fromkeys(("__or__", "or"), ops.logical_or),
+    **dict.fromkeys(("__xor__", "xor"), ops.logical_xor),
 }

@@ -122,6 +122,18 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         ["batch", 2, "wide"],
     ),
     "repeat_interleave of five axes": (lambda x: x.repeat_interleave(2, 3), ["batch", 2, 1, "wide", 3]),
+    "eye of a size, and of two": (
+        lambda x: (
+            x @ torch.eye(x.shape[2]) * 2,
+            torch.eye(x.shape[2], 3, dtype=torch.int32) + 1,
+            torch.eye(2, 3, dtype=torch.bool) | (x[0, :, :3] > 0),
+        ),
+        ["batch", 2, "wide"],
+    ),
+    "im2col": (
+        lambda x: (functional.unfold(x, 3, padding=1), functional.unfold(x, (2, 3), 2, (0, 1), (3, 1))),
+        ["batch", 3, "wide", 7],
+    ),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
     "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),
