@@ -81,6 +81,7 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
         pooling,
         rearranging,
         resizing,
+        scattering,
     )
 
     modules = (
@@ -94,5 +95,6 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
         pooling,
         rearranging,
         resizing,
+        scattering,
     )
     return {name: translation for module in modules for name, translation in module.NAMES.items()}

@@ -70,6 +70,15 @@ def filled(x: torch.Tensor) -> torch.Tensor:
     return y
 
 
+def collected(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    places = (x.abs() * 10).long() % x.shape[1]
+    return tuple(
+        x.new_full(x.shape, 0.5).scatter_reduce(1, places, x, how, include_self=included)
+        for how in ("sum", "mean", "prod", "amax", "amin")
+        for included in (True, False)
+    )
+
+
 def windows(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, 2, 3, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 4, 24)
 
@@ -134,6 +143,7 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         lambda x: (functional.unfold(x, 3, padding=1), functional.unfold(x, (2, 3), 2, (0, 1), (3, 1))),
         ["batch", 3, "wide", 7],
     ),
+    "scatter_reduce": (collected, ["batch", "wide", 2]),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
     "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),
