@@ -9,6 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+# Operators that do the same to the real and to the imaginary part.
+OF_PARTS = (
+    *(
+        "_unsafe_view",
+        "cat",
+        "expand",
+        "expand_as",
+        "flatten",
+        "flip",
+        "index_select",
+        "mean",
+        "narrow",
+        "neg",
+        "permute",
+    ),
+    *("repeat", "reshape", "roll", "select", "slice", "squeeze", "squeeze.dim", "stack", "sum", "t", "transpose"),
+    *("unflatten", "unsqueeze", "view", "view_copy"),
+)
+
 # Translations that coremltools has and that we replace, with the reason.
 REPLACED: Mapping[str, str] = {
     **dict.fromkeys(
@@ -51,6 +70,18 @@ REPLACED: Mapping[str, str] = {
     "gelu": "from torch.export, coremltools' own ignores the approximation by tanh",
     **dict.fromkeys(("eye", "eye.m"), "coremltools' own needs to know the size"),
     "im2col": "coremltools' own needs to know the batch",
+    **dict.fromkeys(
+        (*OF_PARTS, "size", "sym_size", "dim", "numel", "abs", "add", "complex", "exp", "imag", "mul", "real", "sub"),
+        "coremltools' own takes no complex numbers, or those of known sizes alone",
+    ),
+    "view_as_real": "coremltools' own needs to know all sizes",
+    **dict.fromkeys(
+        (
+            "stft",
+            *(f"fft_{inverse}{kind}{axes}" for inverse in ("", "i") for kind in ("fft", "rfft") for axes in ("", "n")),
+        ),
+        "coremltools' own needs to know all sizes, and computes the angles in float32",
+    ),
     "floordiv": "coremltools' own turns sizes into floating-point numbers, which cannot be part of a shape",
     **dict.fromkeys(
         ("where", "where.self", "where.scalarself"),
@@ -73,6 +104,7 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
     from stages.coreml.translations import (
         activating,
         choosing,
+        complexes,
         convolving,
         counting,
         dividing,
@@ -82,6 +114,7 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
         rearranging,
         resizing,
         scattering,
+        spectra,
     )
 
     modules = (
@@ -96,5 +129,7 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
         rearranging,
         resizing,
         scattering,
+        spectra,
+        complexes,  # after those that it builds on
     )
     return {name: translation for module in modules for name, translation in module.NAMES.items()}

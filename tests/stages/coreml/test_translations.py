@@ -28,7 +28,7 @@ IMAGE = ["batch", 2, 6, 8]
 VIDEO = ["batch", 2, 5, 6, 7]
 KERNEL = torch.arange(36.0).reshape(2, 2, 3, 3).sin()
 WINDOWS = [(2, 3, 0), (3, 2, 1), (2, 2, 1), (4, 3, 2), (1, 4, 0)]
-OPEN = {"batch": Dim(1, 2, 4), "wide": Dim(6, 8, 12)}
+OPEN = {"batch": Dim(1, 2, 4), "wide": Dim(6, 8, 12), "samples": Dim(40, 64, 100)}
 
 
 class Calls(nn.Module):
@@ -76,6 +76,29 @@ def collected(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x.new_full(x.shape, 0.5).scatter_reduce(1, places, x, how, include_self=included)
         for how in ("sum", "mean", "prod", "amax", "amin")
         for included in (True, False)
+    )
+
+
+def spectra(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    fft = torch.fft
+    return (
+        fft.fft(x).real,
+        fft.fftn(x, dim=(0, 2)).imag,
+        fft.rfft(x, dim=1, norm="ortho").abs(),
+        torch.view_as_real(fft.ifft(fft.fft(x, norm="forward"), norm="forward"))[..., 0],
+        fft.irfft(fft.rfft(x, dim=1), n=x.shape[1], dim=1) * 2,
+        fft.irfft(fft.rfft(x), norm="forward"),
+        fft.fft2(x * 3).real,
+    )
+
+
+def turned(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    z = torch.view_as_complex(x.reshape(x.shape[0], -1, 3, 2)) * torch.polar(torch.ones(3), torch.arange(3.0))
+    w = torch.cat([z.transpose(1, 2)[:, 1:] - 1, z.transpose(1, 2)[:, :1].conj() / (z.transpose(1, 2)[:, 1:2] + 3)], 1)
+    return (
+        torch.view_as_real(w[:, 0].unsqueeze(1)).flatten(1),
+        (w * z.transpose(1, 2)).exp().imag,
+        torch.complex(x, -x).abs(),
     )
 
 
@@ -144,6 +167,28 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         ["batch", 3, "wide", 7],
     ),
     "scatter_reduce": (collected, ["batch", "wide", 2]),
+    "fft": (spectra, ["batch", 7, 6]),
+    "fft of an open size": (spectra, ["batch", "wide", 5]),
+    "fft of many numbers": (lambda x: (torch.fft.fft(x).real, torch.fft.rfft(x).abs()), ["batch", 600]),
+    "complex numbers": (turned, ["batch", "wide", 6]),
+    "stft": (
+        lambda x: (
+            torch.stft(x, 32, 8, window=torch.hann_window(32), return_complex=True).abs(),
+            torch.view_as_real(
+                torch.stft(
+                    x,
+                    20,
+                    win_length=16,
+                    center=False,
+                    onesided=False,
+                    normalized=True,
+                    window=torch.ones(16),
+                    return_complex=True,
+                )
+            ),
+        ),
+        ["batch", "samples"],
+    ),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
     "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),
@@ -248,6 +293,7 @@ FOR_TRACES = (
     "max_pool1d over an open edge",
     "repeat_interleave by a size",
     "repeat_interleave of five axes",
+    "fft of an open size",
 )
 NOT_EXPORTED = [(name, "export") for name in FOR_TRACES]
 SHAPES = [shape for n, (_, shape) in enumerate(CASES.values()) if shape not in [s for _, s in [*CASES.values()][:n]]]
