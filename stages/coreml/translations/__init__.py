@@ -28,6 +28,8 @@ OF_PARTS = (
     *("unflatten", "unsqueeze", "view", "view_copy"),
 )
 
+SCATTERING = ("scatter", "scatter.src", "scatter.value", "scatter.reduce", "scatter.value_reduce", "scatter_add")
+
 # Translations that coremltools has and that we replace, with the reason.
 REPLACED: Mapping[str, str] = {
     **dict.fromkeys(
@@ -74,6 +76,9 @@ REPLACED: Mapping[str, str] = {
         (*OF_PARTS, "size", "sym_size", "dim", "numel", "abs", "add", "complex", "exp", "imag", "mul", "real", "sub"),
         "coremltools' own takes no complex numbers, or those of known sizes alone",
     ),
+    **dict.fromkeys(SCATTERING, "coremltools' own needs to know the shape of the indices"),
+    **dict.fromkeys(("pad", "constant_pad_nd"), "coremltools' own needs to know the widths"),
+    "cumsum": "MIL's takes no axis before the last that is counted from the end",
     "view_as_real": "coremltools' own needs to know all sizes",
     **dict.fromkeys(
         (
@@ -110,10 +115,12 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
         dividing,
         filling,
         normalizing,
+        padding,
         pooling,
         rearranging,
         resizing,
         scattering,
+        solving,
         spectra,
     )
 
@@ -125,10 +132,12 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
         dividing,
         filling,
         normalizing,
+        padding,
         pooling,
         rearranging,
         resizing,
         scattering,
+        solving,
         spectra,
         complexes,  # after those that it builds on
     )

@@ -79,6 +79,7 @@ NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "floor_divide": floor_divide,
     "fmod": fmod,
     "reciprocal": reciprocal,
-    "remainder": remainder,
+    # torch.export has Python's % of sizes by this name.
+    **dict.fromkeys(("mod", "remainder"), remainder),
     "rsqrt": rsqrt,
 }

@@ -10,12 +10,15 @@ from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil import types
 from coremltools.converters.mil.mil.ops.defs._utils import promote_input_dtypes
 from coremltools.converters.mil.mil.types import nptype_from_builtin
+from coremltools.converters.mil.mil.types.symbolic import is_symbolic
 
-from stages.coreml.translations.nodes import argument, value
+from stages.coreml.translations import SCATTERING
+from stages.coreml.translations.nodes import argument, static, value
 
 # By torch's name: MIL's mode, and the number that changes nothing.
 REDUCTIONS = {"sum": ("add", 0), "mean": ("add", 0), "prod": ("mul", 1), "amax": ("max", -1), "amin": ("min", 1)}
 EXTREMES = ("amax", "amin")
+MODES = {None: "update", "add": "add", "multiply": "mul"}
 
 
 def scatter_reduce(context: Any, node: Any) -> None:
@@ -39,6 +42,26 @@ def scatter_reduce(context: Any, node: Any) -> None:
     context.add(mb.cast(x=result, dtype=name, name=node.name))
 
 
-NAMES: Mapping[str, Callable[[Any, Any], None]] = dict.fromkeys(
-    ("scatter_reduce", "scatter_reduce.two"), scatter_reduce
-)
+def scatter(context: Any, node: Any) -> None:
+    """torch.scatter of a tensor or of one value, which replaces, is added or multiplied."""
+    x, places = argument(context, node, 0, "self"), argument(context, node, 2, "index")
+    source = argument(context, node, 3, "src")
+    source = argument(context, node, 3, "value") if source is None else source
+    how = MODES[value(argument(context, node, 4, "reduce"))] if "scatter_add" not in node.kind else "add"
+    if getattr(source, "rank", 0) == 0:
+        source = mb.fill(shape=mb.shape(x=places), value=nptype_from_builtin(x.dtype)(value(source)))
+    elif longer := [
+        n for n, (of, at) in enumerate(zip(source.shape, places.shape, strict=True)) if of != at and not is_symbolic(at)
+    ]:
+        # Of a longer source, the first ones count.
+        end = [static(places, n) if n in longer else 0 for n in range(places.rank)]
+        every = [n not in longer for n in range(places.rank)]
+        source = mb.slice_by_index(x=source, begin=[0] * places.rank, end=end, end_mask=every)
+    axis = value(argument(context, node, 1, "dim"))
+    context.add(mb.scatter_along_axis(data=x, indices=places, updates=source, axis=axis, mode=how, name=node.name))
+
+
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {
+    **dict.fromkeys(("scatter_reduce", "scatter_reduce.two"), scatter_reduce),
+    **dict.fromkeys(SCATTERING, scatter),
+}

@@ -102,6 +102,37 @@ def turned(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     )
 
 
+def padded(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    odd = (4 - x.shape[2] % 4) % 4
+    return (
+        functional.pad(x, (0, 0, 0, odd)),
+        functional.pad(x, (1, 2, odd, 1), value=3),
+        functional.pad(x[:, 0].transpose(1, 2), (x.shape[2] - 6, x.shape[2] - 5), mode="reflect"),
+        functional.pad(x[:, 1], (x.shape[2], 1), mode="replicate"),
+        functional.pad(x.flatten(1), (x.shape[2], 0)),
+    )
+
+
+def scattered(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    places = x.abs().topk(2, dim=1).indices
+    return (
+        x.scatter(1, places, 1),
+        x.scatter(1, places, x * 2),
+        x.scatter_add(1, places, x * 3),
+        torch.zeros_like(x).scatter_(1, places, 5),
+    )
+
+
+def solved(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    a, solve = x[:, 0, :4, :4] / 3, torch.linalg.solve_triangular
+    b, c = x[:, 0, :4, 3:], a + 2 * torch.eye(4)
+    return (
+        solve(a, b, upper=False, unitriangular=True),
+        solve(c, b, upper=True),
+        solve(c, b.transpose(1, 2), upper=False, left=False),
+    )
+
+
 def windows(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, 2, 3, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 4, 24)
 
@@ -188,6 +219,13 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
             ),
         ),
         ["batch", "samples"],
+    ),
+    "pad by a size": (padded, ["batch", 2, "wide", 6]),
+    "scatter": (scattered, ["batch", "wide", 2]),
+    "solve_triangular": (solved, IMAGE),
+    "cumsum": (
+        lambda x: (x.cumsum(-2), (x > 0).cumsum(1), x.cumsum(-1, dtype=torch.int32), x.cumsum(0)),
+        ["batch", "wide", 5],
     ),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
