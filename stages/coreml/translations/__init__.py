@@ -79,6 +79,9 @@ REPLACED: Mapping[str, str] = {
     **dict.fromkeys(SCATTERING, "coremltools' own needs to know the shape of the indices"),
     **dict.fromkeys(("pad", "constant_pad_nd"), "coremltools' own needs to know the widths"),
     "cumsum": "MIL's takes no axis before the last that is counted from the end",
+    **dict.fromkeys(
+        ("constantchunk", "split", "split_with_sizes"), "coremltools' own needs to know the size, or the lengths"
+    ),
     "view_as_real": "coremltools' own needs to know all sizes",
     **dict.fromkeys(
         (

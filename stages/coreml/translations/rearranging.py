@@ -9,6 +9,7 @@ from coremltools.converters.mil._deployment_compatibility import AvailableTarget
 from coremltools.converters.mil.frontend.torch import ops
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil.block import is_current_opset_version_compatible_with
+from coremltools.converters.mil.mil.types.symbolic import is_symbolic
 
 from stages.coreml.translations.nodes import argument, static, value
 
@@ -29,6 +30,52 @@ def tensor_split(context: Any, node: Any) -> None:
     if 0 in lengths:
         raise ValueError(f"one of the parts of '{x.name}' would be empty, which MIL has no form for")
     context.add(mb.split(x=x, split_sizes=lengths, axis=axis, name=node.name), torch_name=node.name)
+
+
+def constantchunk(context: Any, node: Any) -> None:
+    """torch.chunk as torch.jit has it, of any size; the parts are the node's outputs."""
+    x, axis, count = context[node.inputs[0]], node.attr["dim"], node.attr["chunks"]
+    if not is_symbolic(x.shape[axis]):
+        ops.constantchunk(context, node)
+        return
+    size = mb.gather(x=mb.shape(x=x), indices=[axis % x.rank], axis=0)
+    length = mb.floor_div(x=mb.add(x=size, y=count - 1), y=count)
+    for part, name in zip(_parts(x, axis, [length] * len(node.outputs)), node.outputs, strict=True):
+        context.add(part, torch_name=name)
+
+
+def split(context: Any, node: Any) -> None:
+    """torch.split into parts of computed lengths; into known ones coremltools' own."""
+    x, lengths = argument(context, node, 0, "self"), argument(context, node, 1, "split_sizes")
+    axis = value(argument(context, node, 2, "dim")) or 0
+    several = isinstance(lengths, list)
+    known = all(getattr(n, "val", n) is not None for n in (lengths if several else [lengths]))
+    every = (node.meta or {}).get("val")
+    if not several and isinstance(every, list | tuple) and is_symbolic(x.shape[axis]):
+        lengths, known = [lengths] * len(every), False
+    if known or not isinstance(lengths, list):
+        ops.split(context, node)
+        return
+    context.add(_parts(x, axis, lengths), torch_name=node.name)
+
+
+def _parts(x: Any, axis: int, lengths: list[Any]) -> list[Any]:
+    """Parts one after another, each of its length, or shorter at the end."""
+    axis, begin, parts = axis % x.rank, [0], []
+    every = [i != axis for i in range(x.rank)]
+    for length in lengths:
+        known = getattr(length, "val", length)
+        step = [int(known)] if known is not None else mb.reshape(x=length, shape=[1])
+        end = mb.add(x=begin, y=step)
+        size = mb.gather(x=mb.shape(x=x), indices=[axis], axis=0)
+        bounds = (
+            mb.concat(values=[[0] if other else bound for other in every], axis=0)
+            for bound in (begin, mb.minimum(x=end, y=size))
+        )
+        first, last = bounds
+        parts.append(mb.slice_by_index(x=x, begin=first, end=last, begin_mask=every, end_mask=every))
+        begin = end
+    return parts
 
 
 def index_copy(context: Any, node: Any) -> None:
@@ -102,11 +149,13 @@ def positive(context: Any, node: Any) -> None:
 
 NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "alias": ops.noop,
+    "constantchunk": constantchunk,
     "index_copy": index_copy,
     "positive": positive,
     "repeat_interleave": repeat_interleave,
     "repeat_interleave.self_int": repeat_interleave,
     "swapaxes": ops.transpose,
+    **dict.fromkeys(("split", "split_with_sizes"), split),
     "tensor_split": tensor_split,
     # Where torch.export keeps the underscores, and where it does not.
     "__and__": ops.bitwise_and,

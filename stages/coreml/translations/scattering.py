@@ -61,7 +61,19 @@ def scatter(context: Any, node: Any) -> None:
     context.add(mb.scatter_along_axis(data=x, indices=places, updates=source, axis=axis, mode=how, name=node.name))
 
 
+def index_add(context: Any, node: Any) -> None:
+    """torch.index_add: slices are added at places that may be the same."""
+    x, source = promote_input_dtypes([argument(context, node, 0, "self"), argument(context, node, 3, "source")])
+    factor = value(argument(context, node, 4, "alpha"))
+    if factor not in (None, 1):
+        source = mb.mul(x=source, y=nptype_from_builtin(x.dtype)(factor))
+    axis, places = value(argument(context, node, 1, "dim")), argument(context, node, 2, "index")
+    added = mb.scatter(data=x, indices=places, updates=source, axis=axis % x.rank, mode="add", name=node.name)
+    context.add(added, torch_name=node.name)
+
+
 NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     **dict.fromkeys(("scatter_reduce", "scatter_reduce.two"), scatter_reduce),
     **dict.fromkeys(SCATTERING, scatter),
+    "index_add": index_add,
 }

@@ -133,6 +133,12 @@ def solved(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     )
 
 
+def split(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    first, last = x.chunk(2, dim=1)
+    some, others = x.split([2, x.shape[1] - 2], dim=1)
+    return first * 2, last * 2, some * 2, others * 3, x.index_add(1, torch.tensor([0, 2, 2]), x[:, :3], alpha=2)
+
+
 def windows(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, 2, 3, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 4, 24)
 
@@ -227,6 +233,7 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         lambda x: (x.cumsum(-2), (x > 0).cumsum(1), x.cumsum(-1, dtype=torch.int32), x.cumsum(0)),
         ["batch", "wide", 5],
     ),
+    "split by a size, index_add": (split, ["batch", "wide", 3]),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
     "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),
