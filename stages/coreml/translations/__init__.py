@@ -77,7 +77,10 @@ REPLACED: Mapping[str, str] = {
         "coremltools' own takes no complex numbers, or those of known sizes alone",
     ),
     **dict.fromkeys(SCATTERING, "coremltools' own needs to know the shape of the indices"),
-    **dict.fromkeys(("pad", "constant_pad_nd"), "coremltools' own needs to know the widths"),
+    **dict.fromkeys(("pad", "constant_pad_nd"), "coremltools' own needs to know the widths, and cannot go around"),
+    **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d"), "coremltools' own takes windows of one size alone"),
+    "col2im": "coremltools' own takes no windows that overlap",
+    "round": "coremltools' own ignores the decimals",
     "cumsum": "MIL's takes no axis before the last that is counted from the end",
     **dict.fromkeys(
         ("constantchunk", "split", "split_with_sizes"), "coremltools' own needs to know the size, or the lengths"

@@ -84,10 +84,42 @@ def im2col(context: Any, node: Any) -> None:
     context.add(mb.reshape(x=columns, shape=mb.concat(values=sizes, axis=0), name=node.name))
 
 
+def col2im(context: Any, node: Any) -> None:
+    """torch.nn.functional.fold to a picture of known size: windows that overlap are added.
+
+    One transposed convolution for each channel puts every number where it belongs.
+    """
+    x = argument(context, node, 0, "self")
+    names = ("output_size", "kernel_size", "dilation", "padding", "stride")
+    size, window, dilation, padding, stride = (value(argument(context, node, 1 + i, n)) for i, n in enumerate(names))
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
+    around = [n + 2 * p for n, p in zip(size, padding, strict=True)]
+    steps = [(n - r) // s + 1 for n, r, s in zip(around, reach, stride, strict=True)]
+    count = math.prod(window)
+    channels = static(x, 1) // count
+    sizes = [mb.gather(x=mb.shape(x=x), indices=[0], axis=0), [channels * count], [steps[0]], [steps[1]]]
+    puts = np.tile(np.eye(count).reshape(count, 1, *window), (channels, 1, 1, 1))
+    picture = mb.conv_transpose(
+        x=mb.reshape(x=x, shape=mb.concat(values=sizes, axis=0)),
+        weight=puts.astype(nptype_from_builtin(x.dtype)),
+        groups=channels,
+        strides=stride,
+        dilations=dilation,
+        pad_type="valid",
+    )
+    behind = [n - (s * (c - 1) + r) for n, s, c, r in zip(around, stride, steps, reach, strict=True)]
+    if any(behind):
+        picture = mb.pad(x=picture, pad=[0, 0, 0, 0, 0, behind[0], 0, behind[1]], constant_val=0.0)
+    end = [0, 0, *(p + n for p, n in zip(padding, size, strict=True))]
+    inner = mb.slice_by_index(x=picture, begin=[0, 0, *padding], end=end, end_mask=[True, True, False, False])
+    context.add(mb.identity(x=inner, name=node.name))
+
+
 NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     **dict.fromkeys(
         ("_convolution", "convolution", *(f"conv_transpose{n}d{form}" for n in (1, 2, 3) for form in ("", ".input"))),
         convolution,
     ),
+    "col2im": col2im,
     "im2col": im2col,
 }

@@ -60,6 +60,31 @@ def div(context: Any, node: Any) -> None:
         ops.div(context, node)
 
 
+def round_(context: Any, node: Any) -> None:
+    """torch.round, to a number of decimals too."""
+    x, decimals = argument(context, node, 0, "self"), value(argument(context, node, 1, "decimals")) or 0
+    scale = np.float32(10.0 ** abs(decimals))
+    if decimals > 0:
+        rounded = mb.real_div(x=mb.round(x=mb.mul(x=x, y=scale)), y=scale)
+    elif decimals < 0:
+        rounded = mb.mul(x=mb.round(x=mb.real_div(x=x, y=scale)), y=scale)
+    else:
+        rounded = mb.round(x=x)
+    context.add(mb.identity(x=rounded, name=node.name))
+
+
+def right_shift(context: Any, node: Any) -> None:
+    """torch's >> of integers by a known number: a division that rounds down."""
+    x, by = argument(context, node, 0, "self"), value(argument(context, node, 1, "other"))
+    context.add(mb.floor_div(x=x, y=np.int32(2**by), name=node.name))
+
+
+def left_shift(context: Any, node: Any) -> None:
+    """torch's << of integers by a known number."""
+    x, by = argument(context, node, 0, "self"), value(argument(context, node, 1, "other"))
+    context.add(mb.mul(x=x, y=np.int32(2**by), name=node.name))
+
+
 def _both(context: Any, node: Any) -> tuple[Any, Any]:
     """Dividend and divisor, promoted to one type."""
     x, y = promote_input_dtypes([argument(context, node, 0, "self"), argument(context, node, 1, "other")])
@@ -81,5 +106,8 @@ NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "reciprocal": reciprocal,
     # torch.export has Python's % of sizes by this name.
     **dict.fromkeys(("mod", "remainder"), remainder),
+    **dict.fromkeys(("round", "round.decimals"), round_),
+    **dict.fromkeys(("__rshift__", "rshift", "bitwise_right_shift", "bitwise_right_shift.tensor_scalar"), right_shift),
+    **dict.fromkeys(("__lshift__", "lshift", "bitwise_left_shift", "bitwise_left_shift.tensor_scalar"), left_shift),
     "rsqrt": rsqrt,
 }

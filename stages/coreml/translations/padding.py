@@ -1,4 +1,4 @@
-"""Paddings of computed widths, which MIL has no operator for."""
+"""Paddings of computed widths, and those that go around: MIL has no operator for them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from stages.coreml.translations.nodes import argument, value
 
 
 def pad(context: Any, node: Any) -> None:
-    """torch.nn.functional.pad in any mode; where all widths are known, coremltools' own.
+    """torch.nn.functional.pad in any mode; where all widths are known, coremltools' own, but for circular ones.
 
-    Each axis with a computed width is gathered: the place that each new one is taken from is computed.
+    Each padded axis is gathered: the place that each new one is taken from is computed.
     """
     x, widths = argument(context, node, 0, "self"), argument(context, node, 1, "pad")
     if not isinstance(widths, list) and widths.val is None:
         widths = [mb.gather(x=widths, indices=i, axis=0) for i in range(widths.shape[0])]
-    if not isinstance(widths, list) or all(getattr(w, "val", w) is not None for w in widths):
-        ops.pad(context, node)
-        return
     by_kind = node.kind == "pad"
     mode = (value(argument(context, node, 2, "mode")) if by_kind else None) or "constant"
+    known = not isinstance(widths, list) or all(getattr(w, "val", w) is not None for w in widths)
+    if known and mode != "circular":
+        ops.pad(context, node)
+        return
+    widths = value(widths) if known else widths
     filling = value(argument(context, node, 3 if by_kind else 2, "value")) or 0
     for n in range(len(widths) // 2):
         before, after = (_integer(w) for w in widths[2 * n : 2 * n + 2])

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from coremltools.converters.mil.frontend.torch import ops
+from coremltools.converters.mil.frontend.torch.utils import TorchFrontend
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 
-from stages.coreml.translations.nodes import argument, value
+from stages.coreml.translations.nodes import argument, static, value
 
 
 def avg_pool(context: Any, node: Any) -> None:
@@ -54,6 +55,33 @@ def max_pool(context: Any, node: Any) -> None:
     context.add((pooled, None) if "_with_indices" in node.kind else pooled, torch_name=node.name)
 
 
+def adaptive_max_pool(context: Any, node: Any) -> None:
+    """torch.nn.functional.adaptive_max_pool of known sizes: along each axis, the largest of each window."""
+    x, sizes = argument(context, node, 0, "self"), value(argument(context, node, 1, "output_size"))
+    sizes = sizes if isinstance(sizes, list) else [sizes]
+    for axis, count in enumerate(sizes, x.rank - len(sizes)):
+        size = static(x, axis)
+        if count in (None, size):
+            continue
+        windows = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+        every = [i != axis for i in range(x.rank)]
+        parts = [
+            mb.slice_by_index(
+                x=x,
+                begin=[0 if other else begin for other in every],
+                end=[0 if other else end for other in every],
+                begin_mask=every,
+                end_mask=every,
+            )
+            for begin, end in windows
+        ]
+        of_each = [mb.reduce_max(x=part, axes=[axis], keep_dims=True) for part in parts]
+        x = mb.concat(values=of_each, axis=axis) if count > 1 else of_each[0]
+    largest = mb.identity(x=x)
+    several = context.frontend != TorchFrontend.TORCHSCRIPT  # where a node has one value, not one name for each output
+    context.add((largest, None) if several else largest, torch_name=node.name)
+
+
 def _windows(context: Any, node: Any) -> tuple[Any, list[int], list[int], list[int]]:
     """The input, and the windows' sizes, strides and padding, one number for each dimension."""
     x, kernel = argument(context, node, 0, "self"), value(argument(context, node, 1, "kernel_size"))
@@ -73,6 +101,7 @@ def _around(kernel: list[int], strides: list[int], before: list[int], behind: li
 
 
 NAMES: Mapping[str, Callable[[Any, Any], None]] = {
+    **dict.fromkeys((f"adaptive_max_pool{n}d" for n in (1, 2, 3)), adaptive_max_pool),
     **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), avg_pool),
     **dict.fromkeys((f"max_pool{n}d{suffix}" for n in (1, 2, 3) for suffix in ("", "_with_indices")), max_pool),
 }

@@ -234,6 +234,22 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         ["batch", "wide", 5],
     ),
     "split by a size, index_add": (split, ["batch", "wide", 3]),
+    "col2im": (
+        lambda x: (
+            functional.fold(functional.unfold(x, 3, padding=1), (6, 8), 3, padding=1),
+            functional.fold(functional.unfold(x, (2, 3), (2, 1), 1, (3, 2)), (6, 8), (2, 3), (2, 1), 1, (3, 2)),
+        ),
+        IMAGE,
+    ),
+    "adaptive_max_pool2d": (
+        lambda x: (functional.adaptive_max_pool2d(x, (4, 3)), functional.adaptive_max_pool1d(x[:, 0], 5)),
+        IMAGE,
+    ),
+    "pad that goes around": (lambda x: functional.pad(x, (2, 1, 1, 0), mode="circular"), IMAGE),
+    "round to decimals, shifts": (
+        lambda x: (x.round(decimals=1), (x * 90).round(decimals=-1), (x * 99).int() >> 2, (x * 9).int() << 3),
+        ["batch", 40],
+    ),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
     "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),
