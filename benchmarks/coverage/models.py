@@ -89,11 +89,11 @@ def save(name: str, folder: Path) -> None:
     import torch
     import transformers
 
-    from stages.loading import weights
+    from stages.loading import drawn
 
     entry = architectures()[name]
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(name, **entry["config"])
     module = getattr(transformers, entry["class"])._from_config(config)
-    weights.enliven(module, 0)
+    drawn.enliven(module, 0)
     module.save_pretrained(folder)

@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError, DrydockError, Problem, StageError
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import Code, FilePath, Keep, OneOf, World
 from stages.interface import factory, objects
-from stages.loading import builders, checkpoint, hub, shards
+from stages.loading import builders, checkpoint, drawn, hub, shards
 from stages.loading import weights as weights_source
 from stages.loading.forms import lightning
 from stages.loading.pinned import SHA256, Pinned
@@ -30,7 +30,7 @@ class LoadWeights(Pinned):
         factory: Dotted path of a class or function that returns a torch.nn.Module.
         kwargs: Keyword arguments for the factory; mappings with `_target_` are built first, see interface/objects.py.
         weights: A .pth, .pt, .bin or .safetensors file with a state dict; an index of shards, or a folder with one; or
-            `pretrained` (an error when they are not available), `random` (drawn with `seed`, see weights.enliven);
+            `pretrained` (an error when they are not available), `random` (drawn with `seed`, see drawn.enliven);
             `auto` (pretrained if cached or downloadable, else random, and marked UNTRAINED).
         sha256: The SHA-256 that the weights file must have, 64 hex digits; None accepts any. For shards, see
             shards.digest.
@@ -105,7 +105,7 @@ class LoadWeights(Pinned):
         says, mismatch = "", checkpoint.Mismatch()
         if self.weights == "random":
             module = self._build()
-            weights_source.enliven(module, self.seed)
+            drawn.enliven(module, self.seed)
         elif self._is_published:
             module, mismatch = self._built_by_its_library(self._read())
         else:
@@ -114,7 +114,7 @@ class LoadWeights(Pinned):
                 module = self._build()
                 picked = checkpoint.pick(content, self.checkpoint_key, self.prefixes, module.state_dict(), self._origin)
                 mismatch = checkpoint.load_into(module, picked.state, self._origin, strict=self.strict)
-            weights_source.enliven(module, self.seed, only=mismatch.drawn)
+            drawn.enliven(module, self.seed, only=mismatch.drawn)
             says = picked.says
         size = weights_source.size(module)
         source = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
@@ -165,7 +165,7 @@ class LoadWeights(Pinned):
                 f"the published weights do not fill all of {self._called}: {mismatch.caution}",
                 command="model.strict=false leaves the rest random; or leave kwargs as they were published",
             )
-        weights_source.enliven(module, self.seed, only=mismatch.drawn)
+        drawn.enliven(module, self.seed, only=mismatch.drawn)
         return module, mismatch
 
     @property

@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import Code, FilePath, Keep, OneOf, World
 from stages.interface import factory
-from stages.loading import hub, sentence_folder, shards
+from stages.loading import drawn, hub, sentence_folder, shards
 from stages.loading import weights as weights_source
 from stages.loading.pinned import SHA256, Pinned
 
@@ -151,7 +151,7 @@ class Pretrained(Pinned):
         if gathers:
             module.set_experts_implementation(EXPERTS)
         if self.weights == "random":
-            weights_source.enliven(module, self.seed)
+            drawn.enliven(module, self.seed)
         size = weights_source.size(module)
         weights = self._provenance()
         if missing:

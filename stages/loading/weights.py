@@ -10,7 +10,7 @@ import queue
 import re
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,50 +180,3 @@ def size(module: torch.nn.Module) -> int:
     """Bytes of a module's weights and buffers; tied weights count once."""
     distinct = {(t.data_ptr(), t.numel()): t for t in module.state_dict().values()}
     return sum(t.numel() * t.element_size() for t in distinct.values())
-
-
-def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = None) -> None:
-    """Changes random weights so that answers depend on the inputs; otherwise checks would prove nothing.
-
-    Every weight matrix that a factory left at zero, such as the head of torchvision's ViT, is drawn from N(0, 0.02):
-    a model whose last matrix is zero answers zero to everything. And a batch norm without statistics divides by the
-    standard deviation that follows from its convolution's weights, instead of by one: otherwise one part in ten million
-    of inception_v3's input reaches its answer. Its scale is one, if the library drew it near zero: transformers draws
-    that of EfficientNet from N(0, 0.02), and then nothing of the input reaches the answer.
-
-    Args:
-        module: A module with the weights of its factory.
-        seed: The seed of the draw.
-        only: The names of the parameters and buffers that are random; None for all.
-    """
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            zero = parameter.dim() >= 2 and parameter.is_floating_point() and not parameter.any()
-            if zero and (only is None or name in only):
-                parameter.normal_(0.0, 0.02, generator=generator)
-        if only is None:
-            _scale_norms(module)
-
-
-FAINT = 0.1  # the mean scale of a norm: the answer of a deep model would vanish
-
-
-def _scale_norms(module: torch.nn.Module) -> None:
-    """Scales each norm for inputs that are uncorrelated and of variance one, which the norm before it ensures."""
-    import torch
-
-    before = None
-    for part in module.modules():
-        if isinstance(part, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)):
-            before = part.weight
-        elif isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
-            mean, var = part.running_mean, part.running_var
-            fresh = mean is not None and var is not None and not mean.any() and torch.equal(var, torch.ones_like(var))
-            if fresh and before is not None and len(before) == part.num_features:
-                part.running_var = before.square().flatten(1).sum(1).clamp_min(1e-6)
-                if part.weight is not None and part.weight.abs().mean() < FAINT:
-                    part.weight.fill_(1.0)
-            before = None
