@@ -127,6 +127,17 @@ def windows(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, 2, 3, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 4, 24)
 
 
+def heads(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    q, k, v = x.reshape(-1, 3, 4, 3, 2, 2).permute(3, 0, 4, 2, 1, 5).unbind(0)
+    return q @ k.transpose(-1, -2), v, x.reshape(-1, 2, 3, 2, 3, 4).amax(3), x.reshape(-1, 2, 3, 2, 3, 4).mean((1, 2))
+
+
+def unrolled(x: torch.Tensor) -> torch.Tensor:
+    for size in (4, 2):
+        x = x.view(x.shape[0], size, 2, size, 2, 3).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    return x.reshape(-1, 8, 24) * 2
+
+
 # What is asked, and the shape that it is asked of.
 CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     "new_ones, a mask": (lambda x: x * (x.new_ones(x.shape, dtype=torch.bool) & (x > 0)), IMAGE),
@@ -234,6 +245,8 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         lambda x: (x.round(decimals=1), (x * 90).round(decimals=-1), (x * 99).int() >> 2, (x * 9).int() << 3),
         ["batch", 40],
     ),
+    "queries, keys and values of windows": (heads, ["batch", 12, 12]),
+    "windows unrolled twice": (unrolled, ["batch", 8, 8, 3]),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
     "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),

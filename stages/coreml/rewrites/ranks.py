@@ -13,6 +13,7 @@ NAME = "drydock::lower_ranks"
 # coremltools' own pass; ours runs before it and leaves fixed sizes to it.
 BEFORE = "common::expand_high_rank_reshape_and_transpose"
 MOST = 5
+REDUCTIONS = ("reduce_max", "reduce_min", "reduce_mean", "reduce_sum")
 
 
 def register() -> None:
@@ -25,27 +26,108 @@ def register() -> None:
 
     @register_pass(namespace="drydock", name="lower_ranks")
     class LowerRanks(AbstractGraphPass):  # type: ignore[misc]
-        """Replaces reshape, transpose, reshape by steps with at most five dimensions; one size may be dynamic."""
+        """Replaces chains that begin with a reshape by steps with at most five dimensions; one size may be dynamic.
+
+        The chains: reshape, transpose, reshape; reshape, transpose, unbind, as of queries, keys and values; reshape and
+        a reduction.
+        """
 
         def apply(self, prog: Any) -> None:
             for function in prog.functions.values():
                 with function:
-                    for op in list(function.operations):
-                        _lower(op)
+                    # The last reshape of a chain may be the first one of the next.
+                    while any(_lower(op) for op in list(function.operations)):
+                        pass
 
 
-def _lower(first: Any) -> None:
+def _lower(first: Any) -> bool:
+    """Lowers the chain that begins with an operation, if one does."""
     if first.op_type != "reshape" or first.outputs[0].rank <= MOST:
-        return
-    turn = _only_child(first, "transpose")
-    last = _only_child(turn, "reshape") if turn is not None else None
+        return False
     sizes = [d if isinstance(d, int) else None for d in first.outputs[0].shape]
-    if last is None or last.outputs[0].rank > MOST or sizes.count(None) != 1:
-        return
+    if sizes.count(None) > 1:
+        return False
+    for kind in REDUCTIONS:
+        if (reduced := _only_child(first, kind)) is not None:
+            return _lower_reduction(first, reduced, sizes)
+    turn = _only_child(first, "transpose")
+    if turn is None:
+        return False
+    if (parts := _only_child(turn, "split")) is not None:
+        return _lower_unbind(first, turn, parts, sizes)
+    if sizes.count(None) != 1:
+        return False
+    _answer_shapes(first, turn, sizes)
+    last = _only_child(turn, "reshape")
+    if last is None:
+        return False
     rearranged = _rearranged(first.x, *_grouped(sizes, turn.perm.val.tolist()), last)
-    block = first.enclosing_block
-    if block.try_replace_uses_of_var_after_op(anchor_op=last, old_var=last.outputs[0], new_var=rearranged):
-        block.remove_ops([first, turn, last])
+    return _replace([(last, rearranged)], [first, turn, last])
+
+
+def _answer_shapes(first: Any, turn: Any, sizes: list[int | None]) -> None:
+    """Computes the shape of what is transposed from the number of elements, without a tensor of that shape."""
+    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+
+    known = math.prod(size for size in sizes if size is not None)
+    for op in [child for child in turn.outputs[0].child_ops if child.op_type == "shape"]:
+        count = mb.reduce_prod(x=mb.shape(x=first.x, before_op=op), axes=[0], keep_dims=True, before_op=op)
+        open_size = mb.floor_div(x=count, y=known, before_op=op)
+        turned = [sizes[axis] for axis in turn.perm.val.tolist()]
+        values = [open_size if size is None else [size] for size in turned]
+        shape = mb.concat(values=values, axis=0, before_op=op, name=op.outputs[0].name)
+        _replace([(op, shape)], [op])
+
+
+def _lower_reduction(first: Any, reduced: Any, sizes: list[int | None]) -> bool:
+    """Reduces axes that lie beside each other, as one of three."""
+    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+
+    axes = sorted(int(a) % len(sizes) for a in reduced.axes.val)
+    result = reduced.outputs[0]
+    if axes != list(range(axes[0], axes[-1] + 1)) or result.rank > MOST:
+        return False
+    of_three = [_product(part) for part in (sizes[: axes[0]], sizes[axes[0] : axes[-1] + 1], sizes[axes[-1] + 1 :])]
+    x = mb.reshape(x=first.x, shape=_shape(of_three), before_op=reduced)
+    x = getattr(mb, reduced.op_type)(x=x, axes=[1], keep_dims=False, before_op=reduced)
+    kept = [1 if a in axes else n for a, n in enumerate(sizes) if a not in axes or reduced.keep_dims.val]
+    x = mb.reshape(x=x, shape=_shape(kept), before_op=reduced, name=result.name)
+    return _replace([(reduced, x)], [first, reduced])
+
+
+def _lower_unbind(first: Any, turn: Any, parts: Any, sizes: list[int | None]) -> bool:
+    """Cuts the parts out of the last dimension before it becomes several."""
+    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+
+    order = turn.perm.val.tolist()
+    axis = order[int(parts.axis.val) % len(order)]
+    within, length = _product(sizes[axis:]), _product(sizes[axis + 1 :])
+    ends = [op for var in parts.outputs for op in var.child_ops]
+    alone = len(ends) == len(parts.outputs) == sizes[axis] and all(op.op_type == "squeeze" for op in ends)
+    x = first.x
+    if not alone or within is None or length is None or within != x.shape[-1] or len(sizes) - 1 > MOST:
+        return False
+    others = [n for a, n in enumerate(sizes) if a != axis]
+    turned = [a - (a > axis) for a in order if a != axis]
+    every = [True] * (x.rank - 1) + [False]
+    replaced = []
+    for number, end in enumerate(ends):
+        begin = [0] * (x.rank - 1) + [number * length]
+        stop = [0] * (x.rank - 1) + [(number + 1) * length]
+        part = mb.slice_by_index(x=x, begin=begin, end=stop, begin_mask=every, end_mask=every, before_op=end)
+        part = mb.reshape(x=part, shape=_shape(others), before_op=end)
+        part = mb.transpose(x=part, perm=turned, before_op=end, name=end.outputs[0].name)
+        replaced.append((end, part))
+    return _replace(replaced, [first, turn, parts, *ends])
+
+
+def _replace(replaced: Sequence[tuple[Any, Any]], gone: Sequence[Any]) -> bool:
+    block = gone[0].enclosing_block
+    for op, var in replaced:
+        if not block.try_replace_uses_of_var_after_op(anchor_op=op, old_var=op.outputs[0], new_var=var):
+            return False
+    block.remove_ops(list(gone))
+    return True
 
 
 def _only_child(op: Any, kind: str) -> Any:
