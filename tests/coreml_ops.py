@@ -247,6 +247,7 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     ),
     "queries, keys and values of windows": (heads, ["batch", 12, 12]),
     "windows unrolled twice": (unrolled, ["batch", 8, 8, 3]),
+    "outer of two types": (lambda x: torch.outer(torch.arange(3), x[0]), ["batch", 40]),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
     "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),

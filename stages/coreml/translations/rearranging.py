@@ -9,6 +9,7 @@ from coremltools.converters.mil._deployment_compatibility import AvailableTarget
 from coremltools.converters.mil.frontend.torch import ops
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil.block import is_current_opset_version_compatible_with
+from coremltools.converters.mil.mil.ops.defs._utils import promote_input_dtypes
 from coremltools.converters.mil.mil.types.symbolic import is_symbolic
 
 from stages.coreml.translations.nodes import argument, static, value
@@ -142,6 +143,12 @@ def _times(repeats: Any) -> Any:
     return known[0] if isinstance(known, list) and len(set(known)) == 1 else known
 
 
+def outer(context: Any, node: Any) -> None:
+    """torch.outer, of vectors of one type or of two."""
+    x, y = promote_input_dtypes([argument(context, node, 0, "self"), argument(context, node, 1, "vec2")])
+    context.add(mb.mul(x=mb.expand_dims(x=x, axes=[1]), y=mb.expand_dims(x=y, axes=[0]), name=node.name))
+
+
 def positive(context: Any, node: Any) -> None:
     """torch.positive, the same values as a separate variable, which each output needs."""
     context.add(mb.identity(x=argument(context, node, 0, "self"), name=node.name))
@@ -151,6 +158,7 @@ NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "alias": ops.noop,
     "constantchunk": constantchunk,
     "index_copy": index_copy,
+    "outer": outer,
     "positive": positive,
     "repeat_interleave": repeat_interleave,
     "repeat_interleave.self_int": repeat_interleave,

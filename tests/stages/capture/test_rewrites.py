@@ -30,6 +30,38 @@ def test_the_same_boxes_are_kept(count):
         torch.testing.assert_close(ops.batched_nms(some, scores, idxs, 0.5), expected)
 
 
+class Root(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, least):
+        ctx.save_for_backward(x)
+        return x.clamp_min(least).sqrt()
+
+
+class Twice(torch.autograd.Function):
+    @staticmethod
+    def forward(x):
+        return x * 2, x + 1
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.set_materialize_grads(False)
+
+
+class Applied(nn.Module):
+    def forward(self, x):
+        twice, more = Twice.apply(Root.apply(x, 0.25))
+        return twice - more
+
+
+def test_a_function_with_a_gradient_of_its_own_is_traced_as_what_it_computes(tmp_path):
+    graph = export(
+        "trace", Applied(), tmp_path, inputs={"x": Input(["batch", 3], fill="normal")}, dims={"batch": Dim(1, 2, 4)}
+    )
+    agrees(graph, tmp_path)
+    assert "apply" not in vars(Root)
+    assert Root.apply(torch.ones(1, requires_grad=True), 0.0).requires_grad
+
+
 @pytest.mark.parametrize("levels", [1, 3])
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_the_same_features_are_pooled(levels, count):
