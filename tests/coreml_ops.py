@@ -248,6 +248,16 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     "queries, keys and values of windows": (heads, ["batch", 12, 12]),
     "windows unrolled twice": (unrolled, ["batch", 8, 8, 3]),
     "outer of two types": (lambda x: torch.outer(torch.arange(3), x[0]), ["batch", 40]),
+    "unfold, diff": (
+        lambda x: (
+            x.unfold(1, 3, 2) * 2,
+            x.unfold(-1, 2, 1) + 1,
+            x.diff(dim=1),
+            torch.diff(x, n=2, prepend=x[..., :1], append=x[..., 1:3]),
+            (x > 0).diff(),
+        ),
+        ["batch", "wide", 5],
+    ),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
     "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),

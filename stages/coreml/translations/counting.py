@@ -26,4 +26,21 @@ def cumsum(context: Any, node: Any) -> None:
     context.add(mb.cumsum(x=x, axis=axis % x.rank, name=node.name))
 
 
-NAMES: Mapping[str, Callable[[Any, Any], None]] = {"cumsum": cumsum, "floordiv": floordiv}
+def diff(context: Any, node: Any) -> None:
+    """torch.diff: each value minus the one before it, as often as is said; of bools, whether they differ."""
+    x, times = argument(context, node, 0, "self"), value(argument(context, node, 1, "n"))
+    axis = value(argument(context, node, 2, "dim"))
+    before, behind = argument(context, node, 3, "prepend"), argument(context, node, 4, "append")
+    axis = (-1 if axis is None else axis) % x.rank
+    if parts := [v for v in (before, behind) if v is not None]:
+        x = mb.concat(values=[*([before] if before is not None else []), x, *parts[before is not None :]], axis=axis)
+    every = [a != axis for a in range(x.rank)]
+    for _ in range(1 if times is None else times):
+        ones = [0 if other else 1 for other in every]
+        later = mb.slice_by_index(x=x, begin=ones, end=[0] * x.rank, end_mask=[True] * x.rank)
+        earlier = mb.slice_by_index(x=x, begin=[0] * x.rank, end=[0 if o else -1 for o in every], end_mask=every)
+        x = mb.logical_xor(x=later, y=earlier) if types.is_bool(x.dtype) else mb.sub(x=later, y=earlier)
+    context.add(mb.identity(x=x, name=node.name))
+
+
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {"cumsum": cumsum, "diff": diff, "floordiv": floordiv}

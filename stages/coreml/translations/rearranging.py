@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from coremltools.converters.mil._deployment_compatibility import AvailableTarget
 from coremltools.converters.mil.frontend.torch import ops
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
@@ -143,6 +144,23 @@ def _times(repeats: Any) -> Any:
     return known[0] if isinstance(known, list) and len(set(known)) == 1 else known
 
 
+def unfold(context: Any, node: Any) -> None:
+    """torch.Tensor.unfold: the windows along one axis, with their elements in a new last axis."""
+    x = argument(context, node, 0, "self")
+    axis, size, step = (
+        value(argument(context, node, 1 + i, name)) for i, name in enumerate(("dimension", "size", "step"))
+    )
+    axis %= x.rank
+    length = x.shape[axis]
+    if is_symbolic(length):
+        length = mb.gather(x=mb.shape(x=x), indices=axis, axis=0)
+    starts = mb.range_1d(start=0, end=mb.sub(x=length, y=size - 1), step=step)
+    places = mb.add(x=mb.expand_dims(x=starts, axes=[1]), y=np.arange(size, dtype=np.int32)[None])
+    windows = mb.gather(x=x, indices=places, axis=axis)
+    order = [a for a in range(x.rank + 1) if a != axis + 1] + [axis + 1]
+    context.add(mb.transpose(x=windows, perm=order, name=node.name))
+
+
 def outer(context: Any, node: Any) -> None:
     """torch.outer, of vectors of one type or of two."""
     x, y = promote_input_dtypes([argument(context, node, 0, "self"), argument(context, node, 1, "vec2")])
@@ -165,6 +183,7 @@ NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "swapaxes": ops.transpose,
     **dict.fromkeys(("split", "split_with_sizes"), split),
     "tensor_split": tensor_split,
+    "unfold": unfold,
     # Where torch.export keeps the underscores, and where it does not.
     "__and__": ops.bitwise_and,
     **dict.fromkeys(("__or__", "or"), ops.logical_or),
