@@ -21,7 +21,7 @@ from stages.coreml import ports as coreml_ports
 from stages.coreml.format import COREML
 from stages.coreml.package import Metadata
 from stages.coreml.ports import Sizes
-from stages.coreml.rewrites import bounds, denominators, distinct, ranks, writes
+from stages.coreml.rewrites import bounds, denominators, distinct, ranks, scans, writes
 from stages.coreml.rewrites import images as coreml_images
 from stages.coreml.rewrites.denominators import Float32Operations
 from stages.formats import ignored as ignored_operations
@@ -112,13 +112,13 @@ def _program(source: Artifact) -> Any:
 def _decomposed(program: Any) -> Any:
     """The program in ATEN's operators. Operators that coremltools lacks are decomposed, where that helps."""
     table = decompositions.composite()  # coremltools inverts only constant matrices
-    plain = current = program.run_decompositions(table)
+    plain = current = scans.rewrite(program.run_decompositions(table))
     while lacking := unconverted.untranslated(current):
         more = decompositions.by_name(lacking)
         if not more.keys() - table.keys():
             return plain  # its operators are the model's own
         table |= more
-        current = program.run_decompositions(table)
+        current = scans.rewrite(program.run_decompositions(table))
     return current
 
 
