@@ -40,6 +40,13 @@ NOT_EXPORTED = [(name, "export") for name in FOR_TRACES]
 SHAPES = [shape for n, (_, shape) in enumerate(CASES.values()) if shape not in [s for _, s in [*CASES.values()][:n]]]
 
 
+# What rounding to float16 decides.
+BEYOND_FLOAT16 = (
+    "round to decimals, shifts",
+    "divisions rounded down",
+    "remainder and fmod",
+    "remainder and fmod of whole numbers",
+)
 DEAR = ["batch", 2, 6, 8]  # many cases are of that one
 MARKED = [pytest.param(s, marks=pytest.mark.slow) if s == DEAR else s for s in SHAPES]
 
@@ -60,11 +67,21 @@ def test_what_coremltools_lacks_is_translated_by_itself(name: str, how: str, tmp
     assert_translated(how, [function], shape, tmp_path)
 
 
-def assert_translated(how: str, functions: list[Callable[..., Any]], shape: list[Any], tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CASES if name not in BEYOND_FLOAT16])
+def test_what_coremltools_lacks_is_translated_in_float16(name: str, tmp_path: Path) -> None:
+    function, shape = CASES[name]
+    assert_translated("trace", [function], shape, tmp_path, "float16")
+
+
+def assert_translated(
+    how: str, functions: list[Callable[..., Any]], shape: list[Any], tmp_path: Path, compute: str = "float32"
+) -> None:
     dims = {n: d for n, d in OPEN.items() if n in shape}
     program = capture(how, Calls(*functions), tmp_path, inputs={"x": Input(shape, fill="normal")}, dims=dims)
-    converted = run_stage(compile_coreml(), program, tmp_path / "package")
-    comparison = parity.measure(converted, session.open_session(converted, "float32"), reference_in(tmp_path), CONSTANT)
+    converted = run_stage(compile_coreml(compute=compute), program, tmp_path / "package")
+    tolerated = CONSTANT if compute == "float32" else replace(tolerance("fp16"), noise=None)
+    comparison = parity.measure(converted, session.open_session(converted, compute), reference_in(tmp_path), tolerated)
     assert (comparison.wrong, comparison.left_out) == ([], [])
     assert len(comparison.cases) >= 3 or not dims
 
