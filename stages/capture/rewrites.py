@@ -271,13 +271,16 @@ def in_place() -> Iterator[None]:
 
 @contextlib.contextmanager
 def scanning() -> Iterator[None]:
-    """During one capture by torch.export, transformers' selective scans take any number of tokens."""
+    """During one capture by torch.export, transformers' recurrences take any number of tokens."""
     from stages.capture import selective_scan  # which imports torch
 
-    name = selective_scan.NAME
+    functions = {selective_scan.NAME: selective_scan.from_zeros, selective_scan.WEIGHTED: selective_scan.weighted}
     with contextlib.ExitStack() as replaced:
-        for module in [m for n, m in sys.modules.items() if n.startswith("transformers.models.") and name in vars(m)]:
-            replaced.enter_context(mock.patch.object(module, name, selective_scan.from_zeros))
+        for module in [m for n, m in sys.modules.items() if n.startswith("transformers.models.")]:
+            for name in functions.keys() & vars(module).keys():
+                replaced.enter_context(mock.patch.object(module, name, functions[name]))
+            if (gated := vars(module).get(selective_scan.CLASS)) is not None:
+                replaced.enter_context(mock.patch.object(gated, selective_scan.GATED, selective_scan.gated))
         yield
 
 

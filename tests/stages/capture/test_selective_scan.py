@@ -8,6 +8,8 @@ import torch
 from conversions import capture
 from transformers import MambaConfig, MambaModel
 from transformers.models.mamba import modeling_mamba
+from transformers.models.recurrent_gemma import modeling_recurrent_gemma
+from transformers.models.rwkv import modeling_rwkv
 
 from stages.capture import selective_scan
 from stages.interface.interface import Dim, Input
@@ -25,6 +27,30 @@ def test_it_answers_as_transformers_own_whatever_the_options(tokens):
         ours = selective_scan.from_zeros(hidden, dt, a, b, c, **options)
         theirs = modeling_mamba.mamba_selective_scan(hidden, dt, a, b, c, **options)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_rwkv_answers_as_transformers_own_with_and_without_a_state():
+    torch.manual_seed(0)
+    key, value = torch.randn(2, 3, 5, 4)
+    decay, first = torch.randn(2, 4)
+    states = (None, tuple(torch.rand(3, 3, 4)))
+    for state, returned in ((states[0], False), (states[0], True), (states[1], False)):
+        ours = selective_scan.weighted(decay, first, key, value, state, returned)
+        theirs = modeling_rwkv.rwkv_linear_attention_cpu(decay, first, key, value, state, returned)
+        torch.testing.assert_close(ours[0], theirs[0])
+        assert (ours[1] is None) is (theirs[1] is None)
+        for one, other in zip(ours[1] or (), theirs[1] or (), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_recurrent_gemma_answers_as_transformers_own(begun):
+    torch.manual_seed(0)
+    hidden, gate = torch.randn(3, 5, 4), torch.rand(3, 5, 4)
+    reset, state = torch.arange(15).reshape(3, 5, 1) % 4 == 0, torch.rand(3, 4) if begun else None
+    ours = selective_scan.gated(None, hidden, gate, reset, state)
+    theirs = modeling_recurrent_gemma.RecurrentGemmaRglru._rnn_scan(None, hidden, gate, reset, state)
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_a_mamba_is_captured_for_every_length(tmp_path):
