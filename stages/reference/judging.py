@@ -242,7 +242,7 @@ class _Output:
             if wider > tolerance.max_rel:
                 tolerance = replace(tolerance, max_rel=wider, cosine=-1.0, top1=0.0)
             tolerance = replace(tolerance, p99_rel=max(tolerance.p99_rel, wider))
-            if not self._is_drawn and self.name in self.case.exact:  # the model's own error is the finer measure there
+            if not self._is_drawn and self.usual.noise is not None:
                 wider = FAMILY * tolerance.max_rel
                 tolerance = replace(tolerance, max_rel=wider, p99_rel=max(tolerance.p99_rel, wider))
         if not self._is_drawn:  # scores may be equal there, and an output nearly zero
