@@ -25,7 +25,7 @@ def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = N
     of inception_v3's input reaches its answer. Its scale is one, if the library drew it near zero: transformers draws
     that of EfficientNet from N(0, 0.02), and then nothing of the input reaches the answer. Biases that were drawn near
     zero, as MLP-Mixer's, are N(0, 0.02) too: at an input of zeros, nothing else is there. Where activations of a timm
-    model still grow a thousandfold (GhostNetV3 adds branches), each norm divides by what it sees of a drawn picture.
+    model still grow a thousandfold (GhostNetV3 adds branches), each norm divides by what it sees of a drawn picture and of its negative.
 
     Args:
         module: A module with the weights of its factory.
@@ -65,7 +65,7 @@ def _scale_norms(module: torch.nn.Module) -> None:
 
 
 def _tame(module: torch.nn.Module, generator: torch.Generator) -> None:
-    """Sets the variances of batch norms to those of a drawn picture, where they are far too small for it.
+    """Sets the variances of batch norms to those of a drawn picture and its negative, where they are far too small.
 
     To the nearest power of two: an ulp more or less, on another machine, makes no other weights.
     """
@@ -79,7 +79,8 @@ def _tame(module: torch.nn.Module, generator: torch.Generator) -> None:
     training = {part for part in module.modules() if part.training}
     module.eval()
     try:
-        _settle(module, norms, torch.rand(1, *size, generator=generator))
+        picture = torch.rand(1, *size, generator=generator)
+        _settle(module, norms, torch.cat([picture, -picture]))
     except Exception as e:  # a model raises anything: the reference says so, with its inputs
         log.info("the model does not answer to one picture: its norms stay as they are", exc_info=e)
     finally:
