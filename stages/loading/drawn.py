@@ -25,7 +25,8 @@ def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = N
     of inception_v3's input reaches its answer. Its scale is one, if the library drew it near zero: transformers draws
     that of EfficientNet from N(0, 0.02), and then nothing of the input reaches the answer. Biases that were drawn near
     zero, as MLP-Mixer's, are N(0, 0.02) too: at an input of zeros, nothing else is there. Where activations of a timm
-    model still grow a thousandfold (GhostNetV3 adds branches), each norm divides by what it sees of a drawn picture and of its negative.
+    model still grow a thousandfold (GhostNetV3 adds branches), each norm divides by what it sees of a drawn picture and
+    of its negative.
 
     Args:
         module: A module with the weights of its factory.
