@@ -138,7 +138,7 @@ class Doubled(torch.autograd.Function):
 
 class CallsPython(FixedBatch):
     def forward(self, x):
-        return Doubled.apply(self.head(x))
+        return super(torch.autograd.Function, Doubled).apply(self.head(x))  # past the usual way to apply it
 
 
 def test_python_inside_a_trace_is_refused_in_words(tmp_path):
