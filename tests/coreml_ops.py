@@ -11,6 +11,7 @@ from torch.nn import functional
 
 IMAGE = ["batch", 2, 6, 8]
 VIDEO = ["batch", 2, 5, 6, 7]
+HANN = torch.hann_window(32)
 KERNEL = torch.arange(36.0).reshape(2, 2, 3, 3).sin()
 WINDOWS = [(2, 3, 0), (3, 2, 1), (2, 2, 1), (4, 3, 2), (1, 4, 0)]
 
@@ -205,7 +206,7 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     "complex numbers": (turned, ["batch", "wide", 6]),
     "stft": (
         lambda x: (
-            torch.stft(x, 32, 8, window=torch.hann_window(32), return_complex=True).abs(),
+            torch.stft(x, 32, 8, window=HANN, return_complex=True).abs(),
             torch.view_as_real(
                 torch.stft(
                     x,
@@ -214,7 +215,7 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
                     center=False,
                     onesided=False,
                     normalized=True,
-                    window=torch.ones(16),
+                    window=HANN[:16],
                     return_complex=True,
                 )
             ),
