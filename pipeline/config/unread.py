@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config import again
+from pipeline.config import again, unresolved
 from pipeline.errors import ConfigError, listed
 
 # Read for some precisions, extras and commands alone: a command may have them for all.
@@ -25,7 +24,7 @@ def refuse(cfg: DictConfig, overrides: Sequence[str]) -> None:
     typed = {o: key[1] for o in overrides if (key := re.match(r"\+*model\.(\w+)", o)) and key[1] not in ELSEWHERE}
     if not typed:
         return
-    text = "\n".join(_texts(OmegaConf.to_container(cfg, resolve=False)))
+    text = "\n".join(value for _, value in unresolved.texts(OmegaConf.to_container(cfg, resolve=False)))
     if "${model}" in text:
         return
     if unread := {o: key for o, key in typed.items() if not re.search(rf"\bmodel\.{key}\b", text)}:
@@ -35,14 +34,3 @@ def refuse(cfg: DictConfig, overrides: Sequence[str]) -> None:
             allowed=f"keys of the model that are read here: {listed(read, 30)}",
             command=again.with_change(overrides, {typed_key: [] for typed_key in unread}),
         )
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, str):
-        yield value

@@ -41,19 +41,20 @@ def _written(raised: InterpolationResolutionError, name: str) -> tuple[str, str]
     """The key whose value refers to something that does not exist, and that value."""
     root = raised.parent_node._get_root() if raised.parent_node is not None else None
     if isinstance(root, DictConfig):
-        for place, text in _texts(OmegaConf.to_container(root, resolve=False), ""):
+        for place, text in texts(OmegaConf.to_container(root, resolve=False)):
             pattern = re.escape(name or place)  # a key that refers to itself, if no other key is missing
             if not place.startswith("hydra.") and re.search(rf"\$\{{[^}}]*{pattern}\b", text):
                 return place, text
     return str(raised.full_key or raised.key), ""
 
 
-def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Each string of a configuration with its place, such as `stages.load.weights`."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _texts(item, f"{place}.{key}".lstrip("."))
+            yield from texts(item, f"{place}.{key}".lstrip("."))
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item, place)
+            yield from texts(item, place)
     elif isinstance(value, str):
         yield place, value
