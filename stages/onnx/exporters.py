@@ -18,7 +18,7 @@ from stages.interface import interface as model_interface
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
 from stages.onnx.exporting import names as onnx_names
-from stages.onnx.exporting import optimizer, padding, translations
+from stages.onnx.exporting import optimizer, padding, registry, translations
 from stages.onnx.exporting.translations import Translations
 from stages.onnx.format import ONNX
 from stages.portable import native_output
@@ -99,7 +99,13 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
         )
 
     stumbled = ""
-    with native_output.to_log(), optimizer.exact_constants(), optimizer.operators_first(), unsupported.by_dynamo(opset):
+    with (
+        native_output.to_log(),
+        optimizer.exact_constants(),
+        optimizer.operators_first(),
+        registry.without_source(),
+        unsupported.by_dynamo(opset),
+    ):
         try:
             exported = export(optimize=True)
         except PassError as e:  # every operator was translated, and then the optimizer failed
