@@ -249,6 +249,10 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     "queries, keys and values of windows": (heads, ["batch", 12, 12]),
     "windows unrolled twice": (unrolled, ["batch", 8, 8, 3]),
     "outer of two types": (lambda x: torch.outer(torch.arange(3), x[0]), ["batch", 40]),
+    "windows of a picture": (
+        lambda x: x.unfold(2, 4, 2).unfold(3, 4, 2).reshape(len(x) * 2, 1, 6, -1).permute(0, 2, 3, 1) * 2,
+        IMAGE,
+    ),
     "unfold, diff": (
         lambda x: (
             x.unfold(1, 3, 2) * 2,

@@ -29,7 +29,7 @@ def register() -> None:
         """Replaces chains that begin with a reshape by steps with at most five dimensions; one size may be dynamic.
 
         The chains: reshape, transpose, reshape; reshape, transpose, unbind, as of queries, keys and values; reshape and
-        a reduction.
+        a reduction; reshape and another reshape, of any sizes.
         """
 
         def apply(self, prog: Any) -> None:
@@ -44,6 +44,8 @@ def _lower(first: Any) -> bool:
     """Lowers the chain that begins with an operation, if one does."""
     if first.op_type != "reshape" or first.outputs[0].rank <= MOST:
         return False
+    if (again := _only_child(first, "reshape")) is not None:
+        return _lower_twice(first, again)
     sizes = [d if isinstance(d, int) else None for d in first.outputs[0].shape]
     if sizes.count(None) > 1:
         return False
@@ -63,6 +65,18 @@ def _lower(first: Any) -> bool:
         return False
     rearranged = _rearranged(first.x, *_grouped(sizes, turn.perm.val.tolist()), last)
     return _replace([(last, rearranged)], [first, turn, last])
+
+
+def _lower_twice(first: Any, again: Any) -> bool:
+    """Reshapes once, unless the second shape keeps dimensions of the first by zeros."""
+    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+    from coremltools.converters.mil.mil.types.symbolic import is_symbolic
+
+    sizes = again.shape.sym_val
+    if sizes is None or any(not is_symbolic(n) and n == 0 for n in sizes):
+        return False
+    x = mb.reshape(x=first.x, shape=again.shape, before_op=again, name=again.outputs[0].name)
+    return _replace([(again, x)], [first, again])
 
 
 def _answer_shapes(first: Any, turn: Any, sizes: list[int | None]) -> None:

@@ -145,12 +145,30 @@ def _times(repeats: Any) -> Any:
 
 
 def unfold(context: Any, node: Any) -> None:
-    """torch.Tensor.unfold: the windows along one axis, with their elements in a new last axis."""
+    """torch.Tensor.unfold: the windows along one axis, with their elements in a new last axis.
+
+    A result of six dimensions is a reshape, which rewrites/ranks.py merges with what follows.
+    """
     x = argument(context, node, 0, "self")
     axis, size, step = (
         value(argument(context, node, 1 + i, name)) for i, name in enumerate(("dimension", "size", "step"))
     )
     axis %= x.rank
+    if x.rank < MOST_AXES:
+        context.add(_windows(x, axis, size, step, node.name))
+        return
+    sizes = [mb.gather(x=mb.shape(x=x), indices=[i], axis=0) if is_symbolic(n) else [n] for i, n in enumerate(x.shape)]
+    before, after = (mb.concat(values=part, axis=0) if part else [] for part in (sizes[:axis], sizes[axis + 1 :]))
+    merged = [mb.reduce_prod(x=part, axes=[0], keep_dims=True) if part else [1] for part in (before, after)]
+    x = mb.reshape(x=x, shape=mb.concat(values=[merged[0], sizes[axis], merged[1]], axis=0))
+    windows = _windows(x, 1, size, step)
+    count = mb.gather(x=mb.shape(x=windows), indices=[1], axis=0)
+    shape = mb.concat(values=[*sizes[:axis], count, *sizes[axis + 1 :], [size]], axis=0)
+    context.add(mb.reshape(x=windows, shape=shape, name=node.name))
+
+
+def _windows(x: Any, axis: int, size: int, step: int, name: str | None = None) -> Any:
+    """The windows along an axis, with their elements in a new last axis."""
     length = x.shape[axis]
     if is_symbolic(length):
         length = mb.gather(x=mb.shape(x=x), indices=axis, axis=0)
@@ -158,7 +176,7 @@ def unfold(context: Any, node: Any) -> None:
     places = mb.add(x=mb.expand_dims(x=starts, axes=[1]), y=np.arange(size, dtype=np.int32)[None])
     windows = mb.gather(x=x, indices=places, axis=axis)
     order = [a for a in range(x.rank + 1) if a != axis + 1] + [axis + 1]
-    context.add(mb.transpose(x=windows, perm=order, name=node.name))
+    return mb.transpose(x=windows, perm=order, **({"name": name} if name else {}))
 
 
 def outer(context: Any, node: Any) -> None:
