@@ -55,6 +55,14 @@ def filled(x: torch.Tensor) -> torch.Tensor:
     return y
 
 
+def joined(x: torch.Tensor) -> torch.Tensor:
+    count, height, width, channels = x.shape
+    x = x.view(count, height // 2, 2, width // 3, 3, channels).permute(0, 1, 3, 2, 4, 5).reshape(-1, 2, 3, channels) * 2
+    count = x.shape[0] // (height * width // 2 // 3)
+    x = x.view(count, height // 2, width // 3, 2, 3, -1).permute(0, 1, 3, 2, 4, 5)
+    return x.contiguous().view(count, height, width, -1)
+
+
 def collected(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     places = (x.abs() * 10).long() % x.shape[1]
     return tuple(
@@ -249,6 +257,20 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     "queries, keys and values of windows": (heads, ["batch", 12, 12]),
     "windows unrolled twice": (unrolled, ["batch", 8, 8, 3]),
     "outer of two types": (lambda x: torch.outer(torch.arange(3), x[0]), ["batch", 40]),
+    "attention of five dimensions": (
+        lambda x: functional.scaled_dot_product_attention(x, x[..., :4, :] * 2, x[..., 2:6, :3]),
+        VIDEO,
+    ),
+    "broadcast_tensors, expand": (
+        lambda x: (
+            torch.broadcast_tensors(x, x[:, :1, :, 3:4] + 1, torch.ones(8))[1] * 2,
+            x[..., :1].expand(-1, -1, 6, 5) * 3,
+            x[:1].expand_as(x) * 2,
+            x[:, 0, 0].expand(3, -1, -1) + 1,
+        ),
+        IMAGE,
+    ),
+    "windows that become a picture": (joined, ["batch", 6, 9, 4]),
     "windows of a picture": (
         lambda x: x.unfold(2, 4, 2).unfold(3, 4, 2).reshape(len(x) * 2, 1, 6, -1).permute(0, 2, 3, 1) * 2,
         IMAGE,

@@ -46,7 +46,7 @@ def _lower(first: Any) -> bool:
         return False
     if (again := _only_child(first, "reshape")) is not None:
         return _lower_twice(first, again)
-    sizes = [d if isinstance(d, int) else None for d in first.outputs[0].shape]
+    sizes = _without_open_rest([d if isinstance(d, int) else None for d in first.outputs[0].shape], first)
     if sizes.count(None) > 1:
         return False
     for kind in REDUCTIONS:
@@ -77,6 +77,44 @@ def _lower_twice(first: Any, again: Any) -> bool:
         return False
     x = mb.reshape(x=first.x, shape=again.shape, before_op=again, name=again.outputs[0].name)
     return _replace([(again, x)], [first, again])
+
+
+def _without_open_rest(sizes: list[int | None], first: Any) -> list[int | None]:
+    """The sizes that a reshape asks for, with -1 resolved where the only other open one is a part of the first size.
+
+    As where windows become pictures again: [windows, …] to [windows // number of windows, …, -1].
+    """
+    asked = [] if first.shape.sym_val is None else list(first.shape.sym_val)
+    within = [d for d in first.x.shape[1:] if isinstance(d, int)]
+    if sizes.count(None) != 2 or asked.count(-1) != 1 or len(within) < first.x.rank - 1:
+        return sizes
+    rest = asked.index(-1)
+    part = next(axis for axis, size in enumerate(sizes) if size is None and axis != rest)
+    if (divisor := _divisor_of_first(first.shape, part, first.x)) is None:
+        return sizes
+    others = math.prod(size for size in sizes if size is not None)
+    return [math.prod(within) * divisor // others if axis == rest else size for axis, size in enumerate(sizes)]
+
+
+def _divisor_of_first(shape: Any, place: int, x: Any) -> int | None:
+    """What an entry of a shape divides the first size of a tensor by; None where it is something else."""
+    op = shape.op
+    if op is None or op.op_type != "concat" or len(op.values) != shape.shape[0]:
+        return None
+    divided = _behind(op.values[place])
+    if divided is None or divided.op_type != "floor_div" or divided.y.val is None:
+        return None
+    gathered = _behind(divided.x)
+    of_shape = _behind(gathered.x) if gathered is not None and gathered.op_type == "gather" else None
+    of_first = of_shape is not None and of_shape.op_type == "shape" and of_shape.x is x
+    return int(divided.y.val) if of_first and int(gathered.indices.val) == 0 else None
+
+
+def _behind(var: Any) -> Any:
+    """The operation behind a variable, beyond those that only change its type or rank."""
+    while var.op is not None and var.op.op_type in ("cast", "expand_dims", "identity", "squeeze"):
+        var = var.op.x
+    return var.op
 
 
 def _answer_shapes(first: Any, turn: Any, sizes: list[int | None]) -> None:

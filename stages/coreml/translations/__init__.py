@@ -80,6 +80,7 @@ REPLACED: Mapping[str, str] = {
     **dict.fromkeys(("pad", "constant_pad_nd"), "coremltools' own needs to know the widths, and cannot go around"),
     **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d"), "coremltools' own takes windows of one size alone"),
     "col2im": "coremltools' own takes no windows that overlap",
+    "broadcast_tensors": "after coremltools' own no size is known, also of those that stay",
     "outer": "coremltools' own takes no two types",
     "round": "coremltools' own ignores the decimals",
     "cumsum": "MIL's takes no axis before the last that is counted from the end",
@@ -115,6 +116,7 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
     """Every translation by the operator's name in the registry."""
     from stages.coreml.translations import (
         activating,
+        broadcasting,
         choosing,
         complexes,
         convolving,
@@ -133,6 +135,7 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
 
     modules = (
         activating,
+        broadcasting,
         choosing,
         convolving,
         counting,

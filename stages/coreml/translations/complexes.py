@@ -13,7 +13,7 @@ from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_O
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil import types
 
-from stages.coreml.translations import OF_PARTS, dividing
+from stages.coreml.translations import OF_PARTS, broadcasting, dividing
 from stages.coreml.translations.nodes import argument, value
 
 Translation = Callable[[Any, Any], None]
@@ -214,7 +214,7 @@ def view_as_real(context: Any, node: Any) -> None:
 
 
 NAMES: Mapping[str, Translation] = {
-    **{name: of_parts(_THEIRS[name]) for name in OF_PARTS},
+    **{name: of_parts(broadcasting.NAMES.get(name, _THEIRS[name])) for name in OF_PARTS},
     **{name: _of_real(name) for name in ("size", "sym_size", "dim", "numel")},
     "abs": _alone(_absolute, _THEIRS["abs"]),
     "add": _arithmetic(_THEIRS["add"], _sum(1)),

@@ -16,8 +16,11 @@ def _scaled(x: Array, gamma: Array | None, beta: Array | None) -> Array:
 
 
 def _standard(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    """x less its mean, by the root of its variance along axes."""
-    centred = x - x.mean(axes, keepdims=True)
+    """x less its mean, by the root of its variance along axes.
+
+    In float64, since equal numbers must have themselves as their mean: epsilon makes a thousand times of a difference.
+    """
+    centred = x - x.mean(axes, np.float64, keepdims=True).astype(x.dtype)
     return centred / np.sqrt(np.square(centred).mean(axes, keepdims=True) + np.float32(epsilon))
 
 

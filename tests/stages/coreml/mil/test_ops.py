@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mil_cases import elementwise, images, layers, movement, weights
+from mil_cases.case import Case
 
 from stages.coreml.mil import ops
 
@@ -36,6 +37,12 @@ def test_an_operation_answers_as_torch_does(op):
             ours, theirs = np.asarray(ours), np.asarray(theirs)
             assert ours.shape == theirs.shape, (case.opset, shapes)
             np.testing.assert_allclose(ours, theirs, case.close, case.close, err_msg=f"{case.opset} {shapes}")
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_equal_numbers_are_normalized_to_zeros(axis):
+    (zeros,) = answers(Case("layer_norm", {"x": np.full((1, 768, 768), np.float32(0.0371)), "axes": [axis]}, None))
+    assert not zeros.any()
 
 
 def test_every_operation_of_every_opset_has_a_case():
