@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torchvision.ops import roi_align
 
 IMAGE = ["batch", 2, 6, 8]
 VIDEO = ["batch", 2, 5, 6, 7]
 HANN = torch.hann_window(32)
 KERNEL = torch.arange(36.0).reshape(2, 2, 3, 3).sin()
+PARTS = torch.tensor([[0, 1, 2, 9, 8], [0, -5, -3, 3.3, 4], [0, 5, 1, 5.2, 1.1], [0, 6, 2, 30, 20]])
 WINDOWS = [(2, 3, 0), (3, 2, 1), (2, 2, 1), (4, 3, 2), (1, 4, 0)]
 
 
@@ -267,6 +269,14 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
             x[..., :1].expand(-1, -1, 6, 5) * 3,
             x[:1].expand_as(x) * 2,
             x[:, 0, 0].expand(3, -1, -1) + 1,
+        ),
+        IMAGE,
+    ),
+    "roi_align": (
+        lambda x: (
+            roi_align(x, PARTS, (3, 2), 0.5, 2),
+            roi_align(x, PARTS, 4, 1.0, 1, aligned=True),
+            roi_align(x[-1:] * 2, [PARTS[:, 1:]], (2, 5), 0.7, 3),
         ),
         IMAGE,
     ),

@@ -176,6 +176,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     bound = call.bind(module, Interface.read(reference))
     with (
         _in_other_words(module),
+        rewrites.in_place(),
         rewrites.without_gradients(),
         _returning_constants(bound),
         warnings.catch_warnings(record=True) as caught,

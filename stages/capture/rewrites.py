@@ -24,6 +24,7 @@ POOLS = {
     "max": ("amax", ("stride", "padding", "dilation", "ceil_mode", "return_indices")),
 }
 UNLESS_SAID = {"padding": 0, "dilation": 1, "return_indices": False, "divisor_override": None}
+CLASSES_IN_A_ROW = 10  # of a detector's boxes
 # The number of dimensions of attention that every exporter supports: batch, heads, places, features.
 ATTENDED = 4
 
@@ -285,14 +286,17 @@ def scanning() -> Iterator[None]:
 
 
 def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
-    """torchvision.ops.boxes.batched_nms by its coordinate trick, however many boxes there are."""
+    """torchvision.ops.boxes.batched_nms by its coordinate trick, however many boxes there are.
+
+    Each class has a square of its own, in rows of ten: a hundred squares in one row would round coordinates to 1/500.
+    """
     import torch
     from torchvision.ops import nms
 
     # The zero is for images without boxes, which have no largest coordinate.
     largest = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).max()
-    offsets = idxs.to(boxes) * (largest + 1)
-    return nms(boxes + offsets[:, None], scores, iou_threshold)
+    squares = torch.stack([idxs % CLASSES_IN_A_ROW, idxs // CLASSES_IN_A_ROW] * 2, 1).to(boxes)
+    return nms(boxes + squares * (largest + 1), scores, iou_threshold)
 
 
 def _multiscale_roi_align(

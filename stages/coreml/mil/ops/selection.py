@@ -46,27 +46,33 @@ def non_zero(x: Array) -> Array:
     return np.argwhere(x).astype(np.int32)
 
 
-def _overlaps(box: Array, boxes: Array) -> Array:
-    """Intersection over union of a box with others; boxes are centre and size."""
-    low = np.maximum(box[:2] - box[2:] / 2, boxes[:, :2] - boxes[:, 2:] / 2)
-    high = np.minimum(box[:2] + box[2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
-    shared = np.maximum(high - low, 0).prod(1)
-    union = box[2:].prod() + boxes[:, 2:].prod(1) - shared
-    return np.where(union > 0, shared / union, 0)
-
-
 def _survivors(boxes: Array, scores: Array, iou: Any, least: Any, count: int, per_class: bool) -> list[int]:
-    """The indices of the surviving boxes, best first. A box has the score of its best class."""
-    best, kind = scores.max(1), scores.argmax(1)
+    """The indices of the surviving boxes, best first; boxes are centre and size. A box has the score of its best class.
+
+    A box is out where its intersection with a better one, over their union, is above `iou`.
+    """
+    best, kinds = scores.max(1), scores.argmax(1)
+    order = _order(best, 0, False)
+    order = order[best[order] >= least]
+    corners = (boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
+    # One array for each number, sorted: a detector has ten thousands of boxes.
+    left, top, right, bottom = (corner[order, axis].copy() for corner in corners for axis in (0, 1))
+    area, kind = boxes[order, 2] * boxes[order, 3], kinds[order]
     survivors: list[int] = []
-    candidates = [i for i in _order(best, 0, False) if best[i] >= least]
-    while candidates and len(survivors) < count:
-        first, *others = candidates
-        survivors.append(int(first))
-        over = _overlaps(boxes[first], boxes[others]) > iou
+    while len(order) and len(survivors) < count:
+        survivors.append(int(order[0]))
+        width = np.minimum(right[0], right[1:]) - np.maximum(left[0], left[1:])
+        height = np.minimum(bottom[0], bottom[1:]) - np.maximum(top[0], top[1:])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        union = area[0] + area[1:] - shared
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out = np.where(union > 0, shared / union, 0) > iou
         if per_class:
-            over &= kind[others] == kind[first]
-        candidates = [i for i, gone in zip(others, over, strict=True) if not gone]
+            out &= kind[1:] == kind[0]
+        rest = ~out if out.any() else slice(None)
+        order, left, top, right, bottom, area, kind = (
+            values[1:][rest] for values in (order, left, top, right, bottom, area, kind)
+        )
     return survivors
 
 
