@@ -14,6 +14,9 @@ IMAGE = ["batch", 2, 6, 8]
 VIDEO = ["batch", 2, 5, 6, 7]
 HANN = torch.hann_window(32)
 KERNEL = torch.arange(36.0).reshape(2, 2, 3, 3).sin()
+OF_ANY = (torch.atan, torch.cos, torch.cosh, torch.erf, torch.exp, torch.exp2, torch.sigmoid, torch.sin, torch.sinh)
+OF_ONE = (torch.acos, torch.asin, torch.tan, torch.tanh)
+LOGARITHMS = (torch.log, torch.log10, torch.log2, torch.sqrt)
 PARTS = torch.tensor([[0, 1, 2, 9, 8], [0, -5, -3, 3.3, 4], [0, 5, 1, 5.2, 1.1], [0, 6, 2, 30, 20]])
 WINDOWS = [(2, 3, 0), (3, 2, 1), (2, 2, 1), (4, 3, 2), (1, 4, 0)]
 
@@ -272,12 +275,28 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         ),
         IMAGE,
     ),
+    "functions of whole numbers": (
+        lambda x: tuple(
+            function(whole)
+            for whole, functions in (
+                ((x > 9) + torch.arange(-12, 12) // 2, OF_ANY),
+                (x > 0, OF_ANY + OF_ONE),
+                ((x > 9) + torch.arange(1, 25), LOGARITHMS),
+            )
+            for function in functions
+        ),
+        ["batch", 24],
+    ),
     "roi_align": (
         lambda x: (
             roi_align(x, PARTS, (3, 2), 0.5, 2),
             roi_align(x, PARTS, 4, 1.0, 1, aligned=True),
             roi_align(x[-1:] * 2, [PARTS[:, 1:]], (2, 5), 0.7, 3),
         ),
+        IMAGE,
+    ),
+    "arithmetic in six dimensions": (
+        lambda x: (1 - x.view(len(x), 2, 2, 3, 2, 4) / torch.sqrt(torch.tensor(2))).reshape(len(x), 4, -1),
         IMAGE,
     ),
     "windows that become a picture": (joined, ["batch", 6, 9, 4]),

@@ -13,6 +13,7 @@ NAME = "drydock::lower_ranks"
 # coremltools' own pass; ours runs before it and leaves fixed sizes to it.
 BEFORE = "common::expand_high_rank_reshape_and_transpose"
 MOST = 5
+ARITHMETIC = ("add", "maximum", "minimum", "mul", "real_div", "sub")
 REDUCTIONS = ("reduce_max", "reduce_min", "reduce_mean", "reduce_sum")
 
 
@@ -29,7 +30,7 @@ def register() -> None:
         """Replaces chains that begin with a reshape by steps with at most five dimensions; one size may be dynamic.
 
         The chains: reshape, transpose, reshape; reshape, transpose, unbind, as of queries, keys and values; reshape and
-        a reduction; reshape and another reshape, of any sizes.
+        a reduction; reshape and another reshape, of any sizes, with arithmetic of one number between them.
         """
 
         def apply(self, prog: Any) -> None:
@@ -46,6 +47,9 @@ def _lower(first: Any) -> bool:
         return False
     if (again := _only_child(first, "reshape")) is not None:
         return _lower_twice(first, again)
+    for kind in ARITHMETIC:
+        if (computed := _only_child(first, kind)) is not None:
+            return _compute_before(first, computed)
     sizes = _without_open_rest([d if isinstance(d, int) else None for d in first.outputs[0].shape], first)
     if sizes.count(None) > 1:
         return False
@@ -77,6 +81,19 @@ def _lower_twice(first: Any, again: Any) -> bool:
         return False
     x = mb.reshape(x=first.x, shape=again.shape, before_op=again, name=again.outputs[0].name)
     return _replace([(again, x)], [first, again])
+
+
+def _compute_before(first: Any, computed: Any) -> bool:
+    """Computes with one number before the reshape."""
+    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+
+    place, other = ("x", computed.y) if computed.x is first.outputs[0] else ("y", computed.x)
+    if math.prod(other.shape) != 1 or other.rank > first.x.rank:
+        return False
+    operands = {"x": other, "y": other, place: first.x}
+    x = getattr(mb, computed.op_type)(**operands, before_op=computed)
+    x = mb.reshape(x=x, shape=first.shape, before_op=computed, name=computed.outputs[0].name)
+    return _replace([(computed, x)], [first, computed])
 
 
 def _without_open_rest(sizes: list[int | None], first: Any) -> list[int | None]:

@@ -28,6 +28,11 @@ OF_PARTS = (
     *("unflatten", "unsqueeze", "view", "view_copy"),
 )
 
+OF_ONE_NUMBER = (
+    *("acos", "asin", "atan", "cos", "cosh", "erf", "exp", "exp2", "log", "log10", "log2", "sigmoid", "sin", "sinh"),
+    *("sqrt", "tan", "tanh"),
+)
+
 SCATTERING = ("scatter", "scatter.src", "scatter.value", "scatter.reduce", "scatter.value_reduce", "scatter_add")
 
 # Translations that coremltools has and that we replace, with the reason.
@@ -72,6 +77,7 @@ REPLACED: Mapping[str, str] = {
     "gelu": "from torch.export, coremltools' own ignores the approximation by tanh",
     **dict.fromkeys(("eye", "eye.m"), "coremltools' own needs to know the size"),
     "im2col": "coremltools' own needs to know the batch",
+    **dict.fromkeys(OF_ONE_NUMBER, "coremltools' own takes no whole numbers"),
     **dict.fromkeys(
         (*OF_PARTS, "size", "sym_size", "dim", "numel", "abs", "add", "complex", "exp", "imag", "mul", "real", "sub"),
         "coremltools' own takes no complex numbers, or those of known sizes alone",

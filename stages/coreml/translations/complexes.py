@@ -13,7 +13,7 @@ from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_O
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil import types
 
-from stages.coreml.translations import OF_PARTS, broadcasting, dividing
+from stages.coreml.translations import OF_PARTS, activating, broadcasting, dividing
 from stages.coreml.translations.nodes import argument, value
 
 Translation = Callable[[Any, Any], None]
@@ -223,7 +223,7 @@ NAMES: Mapping[str, Translation] = {
         ("conj", "_conj", "conj_physical", "_conj_physical"), _alone(lambda a, b: Complex(a, mb.mul(x=b, y=-1.0)))
     ),
     "div": _arithmetic(dividing.div, _quotient),
-    "exp": _alone(_exponential, _THEIRS["exp"]),
+    "exp": _alone(_exponential, activating.NAMES["exp"]),
     "imag": _alone(lambda _, b: mb.identity(x=b)),
     "mul": _arithmetic(_THEIRS["mul"], product),
     "polar": polar,
