@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,12 @@ class Isolated(Stage):
         (folder / OPENVINO.file).write_text(inputs["model"].file.read_text())
         facts = {"live": inputs["model"].live is not None, "env": os.environ.get("DRYDOCK_TEST", "")}
         return Artifact(OPENVINO, folder, facts={"by": "isolated"}, notes={"pid": os.getpid(), **facts})
+
+
+def leaves_a_temporary_folder(folder: Path) -> None:
+    """As coremltools, which removes it when the process ends."""
+    begun = subprocess.run([sys.executable, "-c", "import tempfile; print(tempfile.mkdtemp())"], stdout=subprocess.PIPE)
+    (folder / "left").write_text(f"{tempfile.mkdtemp()}\n{begun.stdout.decode()}")
 
 
 @dataclass(frozen=True)

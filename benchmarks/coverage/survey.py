@@ -77,7 +77,7 @@ class Survey:
         """What becomes of a model each way, in a process that may take only so long, and the seconds that it took."""
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            process = processes.Process(target=self.run, args=(subject, Path(folder)))
+            process = processes.Process(target=_within, args=(self.run, subject, Path(folder)))
             process.start()
             process.join(LONGEST_SECONDS)
             last = f"its process ended with {process.exitcode}"
@@ -87,6 +87,13 @@ class Survey:
                 process.join()
             cells = [outcome(Path(folder) / way / "run.json", last) for way in self.ways]
             return subject, cells, time.perf_counter() - began
+
+
+def _within(run: Callable[[Subject, Path], None], subject: Subject, folder: Path) -> None:
+    """Runs with temporary files in a folder that goes: coremltools leaves a copy of each model."""
+    (temporary := folder / "temporary").mkdir()
+    tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
+    run(subject, folder)
 
 
 def command(description: str, survey: Survey, rows_path: Path, page_path: Path, write: Write) -> None:

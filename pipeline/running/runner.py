@@ -14,7 +14,7 @@ import functools
 import gc
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from pipeline.planning import plan
 from pipeline.planning.graph import Node
 from pipeline.planning.plan import Step, Todo
 from pipeline.record import lineage
-from pipeline.running import delivery, memory, watchdog
+from pipeline.running import delivery, memory, scratch, watchdog
 from pipeline.running.isolation import Isolation
 from pipeline.running.meter import Meter
 from pipeline.running.outcome import Listener, Outcome, Result
@@ -236,7 +236,9 @@ class Runner:
         """A stage's result, and its peak memory where it ran in a separate process."""
         if self._isolation is not None and self._isolation.takes(node.stage, inputs):
             return self._isolation.run(node.stage, inputs, folder)
-        with watchdog.within(self._isolation.timeout if self._isolation else None, node.name):
+        # What is kept in memory may need its temporary files later.
+        temporary = scratch.folder() if node.stage.isolable else nullcontext()
+        with temporary, watchdog.within(self._isolation.timeout if self._isolation else None, node.name):
             result = node.stage.run(inputs, folder)
         memory.release()
         return result, None

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -124,6 +125,16 @@ def test_a_result_made_elsewhere_is_the_same_result(yard: Yard, tmp_path: Path) 
     assert apart.facts == {"from": "source", "by": "isolated"}
     assert apart.notes["pid"] not in (os.getpid(), here.notes["pid"])
     assert here.notes["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("apart", [APART, None])
+def test_what_a_library_leaves_in_the_temporary_folder_goes(yard: Yard, apart: Any) -> None:
+    before = tempfile.gettempdir(), os.environ.get("TMPDIR")
+    left = yard.store.open(yard.run("leaves_a_temporary_folder", apart).digest or "").folder
+    assert left is not None
+    places = (left / "left").read_text().split()
+    assert [Path(place).parent.exists() for place in places] == [False, False]
+    assert (tempfile.gettempdir(), os.environ.get("TMPDIR")) == before
 
 
 @pytest.mark.parametrize(("limits", "waiting"), [({}, 0), ({"timeout": 60.0}, 1), ({"memory": 2**33}, 1)])
