@@ -1,6 +1,6 @@
 """A folder for what a stage's libraries write to the system's temporary folder, removed when the stage ends.
 
-Some remove it when the process ends, such as coremltools a copy of the whole model; ours end without that: taking
+Some remove it when the process ends, one a copy of the whole model; ours end without that: taking
 converters apart may crash.
 """
 
