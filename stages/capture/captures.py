@@ -15,7 +15,17 @@ from typing import Any
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from pipeline.notes import Notes
-from stages.capture import code_files, conditions, program_file, programs, promises, rewrites, script_file, unsupported
+from stages.capture import (
+    code_files,
+    conditions,
+    detectors,
+    program_file,
+    programs,
+    promises,
+    rewrites,
+    script_file,
+    unsupported,
+)
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.capture.promises import Judged
 from stages.interface import attention, call, fills
@@ -137,7 +147,7 @@ def exported(module: Any, reference: Artifact, sizes: Mapping[str, int] = Mappin
 
     with (
         _in_other_words(module),
-        rewrites.in_place(),
+        detectors.in_place(),
         rewrites.scanning(),
         native_output.to_log(),
         conditions.telling_places(),
@@ -176,7 +186,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     bound = call.bind(module, Interface.read(reference))
     with (
         _in_other_words(module),
-        rewrites.in_place(),
+        detectors.in_place(),
         rewrites.without_gradients(),
         _returning_constants(bound),
         warnings.catch_warnings(record=True) as caught,

@@ -24,7 +24,6 @@ POOLS = {
     "max": ("amax", ("stride", "padding", "dilation", "ceil_mode", "return_indices")),
 }
 UNLESS_SAID = {"padding": 0, "dilation": 1, "return_indices": False, "divisor_override": None}
-CLASSES_IN_A_ROW = 10  # of a detector's boxes
 # The number of dimensions of attention that every exporter supports: batch, heads, places, features.
 ATTENDED = 4
 
@@ -260,17 +259,6 @@ def _expm1(input: Any) -> Any:  # noqa: A002
 
 
 @contextlib.contextmanager
-def in_place() -> Iterator[None]:
-    """Rewrites parts of torchvision's detectors during one capture; without effect where these are not imported."""
-    with contextlib.ExitStack() as replaced:
-        if "torchvision.ops" in sys.modules:
-            replaced.enter_context(mock.patch("torchvision.ops.boxes.batched_nms", _batched_nms))
-            replaced.enter_context(mock.patch("torchvision.ops.batched_nms", _batched_nms))
-            replaced.enter_context(mock.patch("torchvision.ops.poolers._multiscale_roi_align", _multiscale_roi_align))
-        yield
-
-
-@contextlib.contextmanager
 def scanning() -> Iterator[None]:
     """During one capture by torch.export, transformers' recurrences take any number of tokens."""
     from stages.capture import selective_scan  # which imports torch
@@ -283,41 +271,3 @@ def scanning() -> Iterator[None]:
             if (gated := vars(module).get(selective_scan.CLASS)) is not None:
                 replaced.enter_context(mock.patch.object(gated, selective_scan.GATED, selective_scan.gated))
         yield
-
-
-def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
-    """torchvision.ops.boxes.batched_nms by its coordinate trick, however many boxes there are.
-
-    Each class has a square of its own, in rows of ten: a hundred squares in one row would round coordinates to 1/500.
-    """
-    import torch
-    from torchvision.ops import nms
-
-    # The zero is for images without boxes, which have no largest coordinate.
-    largest = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).max()
-    squares = torch.stack([idxs % CLASSES_IN_A_ROW, idxs // CLASSES_IN_A_ROW] * 2, 1).to(boxes)
-    return nms(boxes + squares * (largest + 1), scores, iou_threshold)
-
-
-def _multiscale_roi_align(
-    x_filtered: Sequence[Any],
-    boxes: Sequence[Any],
-    output_size: Sequence[int],
-    sampling_ratio: int,
-    scales: Sequence[float],
-    mapper: Any,
-) -> Any:
-    """torchvision.ops.poolers._multiscale_roi_align, with its results sorted instead of written to their places."""
-    import torch
-    from torchvision.ops import poolers, roi_align
-
-    rois = poolers._convert_to_roi_format(list(boxes))
-    if len(x_filtered) == 1:
-        return roi_align(x_filtered[0], rois, output_size, scales[0], sampling_ratio)
-    levels = mapper(boxes)
-    places = [torch.where(levels == level)[0] for level in range(len(x_filtered))]
-    pooled = [
-        roi_align(features, rois[place], output_size, scale, sampling_ratio)
-        for features, place, scale in zip(x_filtered, places, scales, strict=True)
-    ]
-    return torch.cat(pooled)[torch.argsort(torch.cat(places))]

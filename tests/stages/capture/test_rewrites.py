@@ -8,26 +8,10 @@ from conversions import agrees, capture, export, ir
 from torch import nn
 from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
-from torchvision import ops
 
 from stages.capture import rewrites
 from stages.formats import session
 from stages.interface.interface import Dim, Input
-
-
-def boxes(count, seed=0):
-    corners = torch.rand(count, 2, 2, generator=torch.Generator().manual_seed(seed)) * 100
-    return torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1)
-
-
-@pytest.mark.parametrize("count", [0, 1, 40, 2000])
-def test_the_same_boxes_are_kept(count):
-    # No two scores are equal: which of two such boxes comes first is nobody's promise.
-    scores = torch.randperm(count, generator=torch.Generator().manual_seed(1)) / max(count, 1)
-    some, idxs = boxes(count), torch.arange(count) % 3
-    expected = ops.batched_nms(some, scores, idxs, 0.5)
-    with rewrites.in_place():
-        torch.testing.assert_close(ops.batched_nms(some, scores, idxs, 0.5), expected)
 
 
 class Root(torch.autograd.Function):
@@ -60,52 +44,6 @@ def test_a_function_with_a_gradient_of_its_own_is_traced_as_what_it_computes(tmp
     agrees(graph, tmp_path)
     assert "apply" not in vars(Root)
     assert Root.apply(torch.ones(1, requires_grad=True), 0.0).requires_grad
-
-
-@pytest.mark.parametrize("levels", [1, 3])
-@pytest.mark.parametrize("count", [0, 1, 40])
-def test_the_same_features_are_pooled(levels, count):
-    pool = ops.MultiScaleRoIAlign([str(n) for n in range(levels)], output_size=4, sampling_ratio=2)
-    features = {str(n): torch.rand(1, 8, 64 >> n, 64 >> n) for n in range(levels)}
-    arguments = (features, [boxes(count)], [(128, 128)])
-    expected = pool(*arguments)
-    with rewrites.in_place():
-        torch.testing.assert_close(pool(*arguments), expected)
-
-
-def test_torchvision_is_as_it_was_afterwards():
-    before = ops.batched_nms, ops.boxes.batched_nms, ops.poolers._multiscale_roi_align
-    with pytest.raises(ValueError, match="in between"), rewrites.in_place():
-        raise ValueError("in between")
-    assert (ops.batched_nms, ops.boxes.batched_nms, ops.poolers._multiscale_roi_align) == before
-
-
-class Suppress(nn.Module):
-    """The end of a detector: of overlapping boxes of a class, the best."""
-
-    def forward(self, corners, scores):
-        some = torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:]], dim=1)
-        places = ops.batched_nms(some, scores, (scores * 100).to(torch.int64) % 2, 0.3)
-        return some[places], scores[places]
-
-
-def test_as_many_boxes_as_there_are_pass_through_torch_export(tmp_path):
-    inputs = {"corners": Input([40, 4]), "scores": Input([40])}
-    agrees(export("export", Suppress(), tmp_path, inputs=inputs, dims={}), tmp_path)
-
-
-class FindsNothing(Suppress):
-    """Every score is below what is asked for."""
-
-    def forward(self, corners, scores):
-        above = torch.where(scores > scores.sum())[0]
-        found_boxes = super().forward(corners[above], scores[above])
-        return (*found_boxes, scores * 2)
-
-
-def test_an_image_in_which_nothing_is_found_passes_too(tmp_path):
-    inputs = {"corners": Input([40, 4]), "scores": Input([40])}
-    agrees(export("export", FindsNothing(), tmp_path, inputs=inputs, dims={}), tmp_path)
 
 
 class Attending(nn.Module):
