@@ -24,7 +24,9 @@ def detector(name: str, **kwargs: Any) -> Any:
         if layer in scaled:
             return None
         scaled.add(layer)
-        centred = answer - answer.mean((0, 2, 3), keepdim=True) if answer.dim() == 4 else answer
+        # Of a map of one place, less its mean, nothing would be left.
+        wide = answer.dim() == 4 and answer[:, 0].numel() > 1
+        centred = answer - answer.mean((0, 2, 3), keepdim=True) if wide else answer
         spread = centred.std().clamp(min=1e-8)
         layer.weight.div_(spread)
         return answer / spread
