@@ -124,6 +124,7 @@ def segfault(folder: Path) -> None:
 
 
 def killed(folder: Path) -> None:
+    Path(tempfile.mkdtemp(), "model").write_text("large")
     os.kill(os.getpid(), signal.SIGKILL)
 
 

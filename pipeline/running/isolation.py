@@ -225,7 +225,19 @@ class _Worker:
     ) -> tuple[Artifact, int]:
         """See Isolation.run. Raises _Ended, after which this worker is of no more use."""
         log.info("%s runs in process %d, its stage number %d", type(stage).__name__, self.pid, self.ran + 1)
-        around = {"cwd": str(Path.cwd()), "environ": dict(os.environ), "level": logging.getLogger().level}
+        # Ours to remove, since the process may be killed.
+        with tempfile.TemporaryDirectory(prefix="drydock-", ignore_cleanup_errors=True) as temporary:
+            return self._run(stage, inputs, folder, limits, {**os.environ, "TMPDIR": temporary})
+
+    def _run(
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Artifact],
+        folder: Path,
+        limits: Isolation,
+        environ: Mapping[str, str],
+    ) -> tuple[Artifact, int]:
+        around = {"cwd": str(Path.cwd()), "environ": environ, "level": logging.getLogger().level}
         origins = {port: a.origin for port, a in inputs.items()}
         around["origins"] = {port: _origin_state(o) for port, o in origins.items() if o is not None}
         try:

@@ -19,6 +19,7 @@ import logging
 import os
 import pickle
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from typing import Any, NoReturn
 from pipeline import formats
 from pipeline.artifact import Artifact, Origin
 from pipeline.errors import DrydockError, StageError
-from pipeline.running import memory, scratch
+from pipeline.running import memory
 from pipeline.running.meter import Meter
 from pipeline.running.parent import die_with
 from pipeline.stage import Stage
@@ -115,7 +116,8 @@ def _run(
     logging.getLogger().setLevel(around["level"])
     for port, state in around["origins"].items():
         inputs = {**inputs, port: replace(inputs[port], origin=speech.origin(port, state))}
-    with scratch.folder(), Meter() as meter:
+    tempfile.tempdir = None  # it is looked up in TMPDIR again
+    with Meter() as meter:
         result = stage.run(inputs, folder)
     memory.release()
     if isinstance(result, Artifact):

@@ -137,6 +137,16 @@ def test_what_a_library_leaves_in_the_temporary_folder_goes(yard: Yard, apart: A
     assert (tempfile.gettempdir(), os.environ.get("TMPDIR")) == before
 
 
+def test_the_temporary_files_of_a_killed_process_go_too(
+    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(place))
+    yard.refusal("killed")
+    assert list(place.iterdir()) == []
+
+
 @pytest.mark.parametrize(("limits", "waiting"), [({}, 0), ({"timeout": 60.0}, 1), ({"memory": 2**33}, 1)])
 def test_what_can_wait_is_done_while_a_stage_runs_there_unless_a_limit_is_watched(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], waiting: int
