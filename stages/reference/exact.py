@@ -19,6 +19,7 @@ SELECT = ("embedding", "index_select", "index", "gather")  # give numbers of the
 # With more threads than cores, products of matrices in float64 take fifty times as long.
 ALONE = 1
 MOST_ELEMENTS = 2**18  # of all inputs together: a convolution takes four times as long in float64
+MOST_OF_FIRST = 2**22  # of the first inputs alone, which are the smallest: a picture of 1,024 x 1,024 pixels has fewer
 
 
 class ExactModel:
@@ -35,6 +36,7 @@ class ExactModel:
     def __init__(self, module: Any, call: Mapping[str, Any] | None) -> None:
         self._call = call
         self.why_not, self._module, self._elements_left = "", None, MOST_ELEMENTS
+        self._answered = False
         self._weights = StandIns()
         size = sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
         if size > MOST_BYTES:
@@ -49,6 +51,8 @@ class ExactModel:
     def answers(self, arrays: Mapping[str, Any], take: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
         """Floating-point outputs by name; none where they cannot be computed, or not in reasonable time.
 
+        The first inputs, which should be the smallest, may be larger than the limit of all together.
+
         Args:
             arrays: Inputs by name.
             take: Turns what forward returns into outputs by name.
@@ -57,9 +61,11 @@ class ExactModel:
         import torch
 
         size = sum(v.size for v in arrays.values())
-        if self._module is None or size > self._elements_left:
+        if self._module is not None and not self._answered and size > MOST_OF_FIRST:
+            self._give_up(f"its smallest inputs have {size:,} numbers, and this is done up to {MOST_OF_FIRST:,}")
+        if self._module is None or (self._answered and size > self._elements_left):
             return {}
-        self._elements_left -= size
+        self._elements_left, self._answered = self._elements_left - size, True
         wide = {n: v.astype("f8") if v.dtype.kind == "f" else v.copy() for n, v in arrays.items()}
         args, kwargs = forward_call.arguments(self._call, {n: torch.from_numpy(np.asarray(v)) for n, v in wide.items()})
         try:

@@ -106,3 +106,16 @@ def test_weights_that_are_read_or_written_in_another_way_give_no_numbers(made, w
     answers, why_not = answer(made(8, 4), NUMBERS)
     assert answers is None or np.isnan(answers).all()
     assert why in why_not
+
+
+def test_the_first_inputs_may_be_larger_than_all_others_together(monkeypatch):
+    monkeypatch.setattr(exact, "MOST_ELEMENTS", NUMBERS.size - 1)
+    model = ExactModel(nn.Linear(8, 4), None)
+    first, second = (model.answers({"x": NUMBERS}, lambda y: {"y": y.numpy()}) for _ in range(2))
+    assert list(first) == ["y"]
+    assert (second, model.why_not) == ({}, "")
+
+
+def test_first_inputs_that_are_too_large_are_a_reason(monkeypatch):
+    monkeypatch.setattr(exact, "MOST_OF_FIRST", NUMBERS.size - 1)
+    assert answer(nn.Linear(8, 4), NUMBERS) == (None, "its smallest inputs have 80 numbers, and this is done up to 79")
