@@ -152,7 +152,7 @@ def from_settings(settings: Mapping[str, Any]) -> Isolation | None:
 
 
 # Work of this process that can wait, each once: done while a stage runs elsewhere without limits.
-meanwhile: list[Callable[[], None]] = []
+meanwhile: list[Callable[[], object]] = []
 
 
 class _Ended(Exception):

@@ -29,7 +29,7 @@ from pipeline.planning.graph import Node
 from pipeline.planning.plan import Step, Todo
 from pipeline.record import lineage
 from pipeline.running import delivery, memory, scratch, watchdog
-from pipeline.running.isolation import Isolation
+from pipeline.running.isolation import Isolation, meanwhile
 from pipeline.running.meter import Meter
 from pipeline.running.outcome import Listener, Outcome, Result
 from pipeline.stage import World
@@ -361,9 +361,12 @@ class Runner:
         for name in unused:
             del self._in_memory[name]
         # Exported programs are full of cycles. What stays shares its tensors with what goes, and a collection takes a
-        # quarter of a second with torch in memory, so it waits for the last.
+        # quarter of a second with torch in memory, so it waits for the last, and then for a stage that runs elsewhere.
         if living and not any(a.live is not None for a in self._in_memory.values()):
-            gc.collect()
+            first = next((s for s in steps if s.todo is Todo.BUILD), None)
+            meanwhile.append(gc.collect)
+            if self._isolation != Isolation() or first is None or not first.stage.isolable:
+                meanwhile.pop()()
 
     def _forget(self, digest: str) -> None:
         for name in [n for n, a in self._in_memory.items() if a.digest == digest]:

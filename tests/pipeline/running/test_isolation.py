@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +70,18 @@ class InMemory(Stage):
 
     def run(self, inputs: Any, folder: Path) -> Artifact:
         return Artifact(Kind.MODULE, live=self.model)
+
+
+class Cyclic(InMemory):
+    """Makes a model that refers to itself."""
+
+    released: ClassVar[list[str]] = []
+
+    def run(self, inputs: Any, folder: Path) -> Artifact:
+        model = threading.Event()
+        model.itself = model  # type: ignore[attr-defined]
+        weakref.finalize(model, self.released.append, "model")
+        return Artifact(Kind.MODULE, live=model)
 
 
 class Exported(Source):
@@ -157,6 +171,17 @@ def test_what_can_wait_is_done_while_a_stage_runs_there_unless_a_limit_is_watche
         yard.run(doing, Isolation(**limits))
     assert done == ["once"] * (1 - waiting)
     assert len(isolation.meanwhile) == waiting
+
+
+@pytest.mark.parametrize("apart", [APART, Isolation(timeout=60.0), None])
+def test_an_object_that_refers_to_itself_is_released_while_a_stage_runs_there_or_before(yard: Yard, apart: Any) -> None:
+    Cyclic.released.clear()
+    gc.disable()
+    try:
+        yard.ran({"load": Cyclic(), "source": Exported(), "compile": Isolated("nothing")}, apart)
+    finally:
+        gc.enable()
+    assert Cyclic.released == ["model"]
 
 
 def test_the_peak_is_that_of_the_process_that_did_the_work(yard: Yard) -> None:
