@@ -16,6 +16,7 @@ MOST_BYTES = 2**30  # of weights: each answer widens all of them, which takes ti
 LARGE = 2**20  # bytes of a weight: larger ones are widened where they are used
 AT_ONCE = 2**20  # bytes of a weight that are widened at once where it is multiplied
 SELECT = ("embedding", "index_select", "index", "gather")  # give numbers of their first operand as they are
+CONSTANT = "lift_fresh"  # what torch.tensor calls with the tensor that it has made of numbers
 # With more threads than cores, products of matrices in float64 take fifty times as long.
 ALONE = 1
 MOST_ELEMENTS = 2**18  # of all inputs together: a convolution takes four times as long in float64
@@ -165,6 +166,8 @@ def _in_float64(weights: StandIns) -> Iterator[list[str]]:
             args = tuple(torch.float64 if v is torch.float32 else v for v in args)
             stands_in = any(weights.weight(v) is not None for v in tree_leaves((args, widened)))
             result = weights.called(func, args, widened) if stands_in else func(*args, **widened)
+            if func.overloadpacket.__name__ == CONSTANT and result.dtype is torch.float32:
+                result = result.double()
             if not narrow and any(torch.is_tensor(t) and t.dtype in less for t in tree_leaves(result)):
                 narrow.append(func.overloadpacket.__name__)
             return result

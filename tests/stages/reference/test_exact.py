@@ -42,6 +42,13 @@ class Attention(nn.MultiheadAttention):
         return super().forward(x, x, x, need_weights=False)[0]
 
 
+class Constants(nn.Linear):
+    """Makes a tensor of a number, in float32, as torchvision's detectors do."""
+
+    def forward(self, x):
+        return super().forward(x) * torch.tensor(0.1, dtype=torch.float32)
+
+
 def picture():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(4), nn.ConvTranspose2d(4, 2, 2))
 
@@ -52,6 +59,7 @@ CASES = {
     "recurrent": (lambda: Recurrent(8, 6, num_layers=2, bidirectional=True, batch_first=True), NUMBERS),
     "attention": (lambda: Attention(8, 2, batch_first=True), NUMBERS),
     "normed weight": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 4)), NUMBERS),
+    "constants": (lambda: Constants(8, 4), NUMBERS),
     "scripted": (lambda: torch.jit.script(nn.Linear(8, 4)), NUMBERS),
     "convolutions": (picture, PICTURE),
 }
