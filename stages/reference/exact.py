@@ -16,7 +16,6 @@ MOST_BYTES = 2**30  # of weights: each answer widens all of them, which takes ti
 LARGE = 2**20  # bytes of a weight: larger ones are widened where they are used
 AT_ONCE = 2**20  # bytes of a weight that are widened at once where it is multiplied
 SELECT = ("embedding", "index_select", "index", "gather")  # give numbers of their first operand as they are
-CONSTANT = "lift_fresh"  # what torch.tensor calls with the tensor that it has made of numbers
 # With more threads than cores, products of matrices in float64 take fifty times as long.
 ALONE = 1
 MOST_ELEMENTS = 2**18  # of all inputs together: a convolution takes four times as long in float64
@@ -151,23 +150,30 @@ class StandIns:
 def _in_float64(weights: StandIns) -> Iterator[list[str]]:
     """Makes operators that are called with float32 compute in float64, and collects those that still give less.
 
+    Tensors of float32 come from outside: the model holds some besides parameters and buffers, or makes them of numbers.
+
     In inference mode it would not see the parts that an operator is made of.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
+    from torch.utils._pytree import tree_leaves, tree_map
 
     less = (torch.float32, torch.float16, torch.bfloat16, torch.complex64)
+    wider = {torch.float32: torch.float64, torch.complex64: torch.complex128}
     narrow: list[str] = []
+
+    def widened(value: Any) -> Any:
+        if torch.is_tensor(value):
+            return value.to(wider[value.dtype]) if value.dtype in wider else value
+        return wider.get(value, value) if isinstance(value, torch.dtype) else value
 
     class Widen(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            widened = {n: torch.float64 if v is torch.float32 else v for n, v in (kwargs or {}).items()}
-            args = tuple(torch.float64 if v is torch.float32 else v for v in args)
-            stands_in = any(weights.weight(v) is not None for v in tree_leaves((args, widened)))
-            result = weights.called(func, args, widened) if stands_in else func(*args, **widened)
-            if func.overloadpacket.__name__ == CONSTANT and result.dtype is torch.float32:
-                result = result.double()
+            kwargs = kwargs or {}
+            if not func._schema.is_mutable:
+                args, kwargs = tree_map(widened, (args, kwargs))
+            stands_in = any(weights.weight(v) is not None for v in tree_leaves((args, kwargs)))
+            result = weights.called(func, args, kwargs) if stands_in else func(*args, **kwargs)
             if not narrow and any(torch.is_tensor(t) and t.dtype in less for t in tree_leaves(result)):
                 narrow.append(func.overloadpacket.__name__)
             return result

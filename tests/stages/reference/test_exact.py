@@ -43,10 +43,18 @@ class Attention(nn.MultiheadAttention):
 
 
 class Constants(nn.Linear):
-    """Makes a tensor of a number, in float32, as torchvision's detectors do."""
+    """Makes a tensor of a number in float32, as torchvision's detectors do, and keeps one besides its buffers."""
+
+    def __init__(self):
+        super().__init__(8, 4)
+        self.table = torch.rand(5, 4)
+        self.turns = torch.polar(torch.ones(5, 2), torch.rand(5, 2))
+        self.register_buffer("turned", self.turns)
 
     def forward(self, x):
-        return super().forward(x) * torch.tensor(0.1, dtype=torch.float32)
+        y = super().forward(x) * torch.tensor(0.1, dtype=torch.float32) + self.table.unsqueeze(0)
+        pairs = torch.view_as_complex(y.unflatten(-1, (2, 2))) * self.turns[None] * self.turned[None]
+        return torch.view_as_real(pairs).flatten(-2)
 
 
 def picture():
@@ -59,7 +67,7 @@ CASES = {
     "recurrent": (lambda: Recurrent(8, 6, num_layers=2, bidirectional=True, batch_first=True), NUMBERS),
     "attention": (lambda: Attention(8, 2, batch_first=True), NUMBERS),
     "normed weight": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 4)), NUMBERS),
-    "constants": (lambda: Constants(8, 4), NUMBERS),
+    "constants": (Constants, NUMBERS),
     "scripted": (lambda: torch.jit.script(nn.Linear(8, 4)), NUMBERS),
     "convolutions": (picture, PICTURE),
 }
