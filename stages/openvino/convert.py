@@ -171,7 +171,7 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
         if source.kind == EXPORTED:
             return _exported(program, extension_objects, input=shapes)
         return _reported(program, extension_objects, input=shapes)
-    with spectra.as_convolutions(source.file) as graph:
+    with spectra.rewritten(source.file) as graph:
         try:
             model = openvino_library.convert(graph, extension_objects)
         except Exception as e:  # its front ends raise anything
