@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from stages.capture import matrices
+from stages.capture import matrices, open_sizes, whole_numbers
 
 # torch.cdist's modes, and the number of rows up to which it uses differences by default.
 BY_PRODUCTS, BY_DIFFERENCES, FEW_ROWS = 1, 2, 25
@@ -77,6 +77,13 @@ def _ours() -> Mapping[Any, Callable[..., Any]]:
 
     aten = torch.ops.aten
     return {
+        aten._adaptive_avg_pool2d.default: open_sizes.adaptive_avg_pool,
+        aten.adaptive_max_pool2d.default: open_sizes.adaptive_max_pool,
+        aten.roll.default: open_sizes.roll,
+        aten.div.Tensor_mode: whole_numbers.divided,
+        aten.div.Scalar_mode: whole_numbers.divided,
+        aten.__rshift__.Scalar: whole_numbers.shifted_right,
+        aten.bitwise_right_shift.Tensor_Scalar: whole_numbers.shifted_right,
         aten.cummax.default: functools.partial(_cumulative, largest=True),
         aten.cummin.default: functools.partial(_cumulative, largest=False),
         aten.cumprod.default: _cumprod,

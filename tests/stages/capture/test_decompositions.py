@@ -21,6 +21,7 @@ POSITIVE, SWAPS = SQUARE @ SQUARE.mT + torch.eye(4), torch.tensor([[0.0, 1], [1,
 TWICE = torch.tensor([0, 1, 1, 3])[:, None].expand(3, 4, 4).contiguous()
 SIGNS = torch.tensor([0.0, -0.0, 1, -1, 2, -3])
 PAIR = torch.tensor([0, 2])
+IDS = torch.tensor([2**40 + 1, -(2**40) - 1, 2**24 + 1, -7, 7, -1, 0])  # float32 cannot represent the first three
 
 
 def case(operator, *args, **kwargs):
@@ -32,6 +33,11 @@ CASES = [
     *(case(ATEN.cumprod.default, x, 1) for x in (X, WHOLE)),
     case(ATEN.cumprod.default, X, 0, dtype=torch.float64),
     case(ATEN.logcumsumexp.default, X, 1),
+    *(case(ATEN._adaptive_avg_pool2d.default, X, size) for size in ([3, 2], [1, 4])),
+    case(ATEN.adaptive_max_pool2d.default, X, [3, 2]),
+    *(case(ATEN.div.Tensor_mode, IDS, torch.tensor(7), rounding_mode=r) for r in ("floor", "trunc")),
+    *(case(ATEN.div.Scalar_mode, IDS, d, rounding_mode=r) for r in ("floor", "trunc") for d in (7, -7)),
+    *(case(o, IDS, 3) for o in (ATEN.__rshift__.Scalar, ATEN.bitwise_right_shift.Tensor_Scalar)),
     *(case(ATEN.sort.stable, TIES, stable=True, dim=1, descending=d) for d in (False, True)),
     case(ATEN.kthvalue.default, X, 2, 1),
     case(ATEN.kthvalue.default, X, 2, -1, True),
@@ -105,6 +111,7 @@ def test_every_operator_of_ours_has_a_case():
         ATEN.slogdet.default,
         ATEN.linalg_slogdet.default,
         ATEN.inverse.default,
+        ATEN.roll.default,  # only where a shift is open
     }
 
 
