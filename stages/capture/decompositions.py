@@ -78,6 +78,7 @@ def _ours() -> Mapping[Any, Callable[..., Any]]:
     aten = torch.ops.aten
     return {
         aten._adaptive_avg_pool2d.default: open_sizes.adaptive_avg_pool,
+        aten._adaptive_avg_pool3d.default: open_sizes.adaptive_avg_pool,
         aten.adaptive_max_pool2d.default: open_sizes.adaptive_max_pool,
         aten.roll.default: open_sizes.roll,
         aten.div.Tensor_mode: whole_numbers.divided,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+PLANE = 2  # dimensions: torch has no decomposition of volumes
+
 
 def adaptive_avg_pool(x: Any, output_size: Sequence[Any]) -> Any:
     """The means of windows, by a product with a matrix for each dimension that is pooled.
@@ -16,7 +18,8 @@ def adaptive_avg_pool(x: Any, output_size: Sequence[Any]) -> Any:
     """
     import torch
 
-    if (pooled := _torch_does(torch.ops.aten._adaptive_avg_pool2d.default, x, output_size)) is not NotImplemented:
+    operator = torch.ops.aten._adaptive_avg_pool2d.default
+    if len(output_size) == PLANE and (pooled := _torch_does(operator, x, output_size)) is not NotImplemented:
         return pooled
     for dim, out in enumerate(output_size, x.dim() - len(output_size)):
         inside = _windows(x.shape[dim], out).to(x.dtype)

@@ -18,7 +18,7 @@ from stages.interface import interface as model_interface
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
 from stages.onnx.exporting import names as onnx_names
-from stages.onnx.exporting import optimizer, padding, registry, translations
+from stages.onnx.exporting import optimizer, padding, registry, translations, versions
 from stages.onnx.exporting.translations import Translations
 from stages.onnx.format import ONNX
 from stages.portable import native_output
@@ -171,6 +171,7 @@ def _finished(model: Any, source: Artifact, opset: int, options: Options, folder
     onnx_file.unprefix(model, f"{call.INNER}.")
     interface = Interface.read(source)
     onnx_file.verify_interface(model, opset, interface)
+    versions.verify(model)
     onnx_file.write(model, folder)
     return Artifact(
         ONNX,

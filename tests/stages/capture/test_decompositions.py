@@ -34,6 +34,7 @@ CASES = [
     case(ATEN.cumprod.default, X, 0, dtype=torch.float64),
     case(ATEN.logcumsumexp.default, X, 1),
     *(case(ATEN._adaptive_avg_pool2d.default, X, size) for size in ([3, 2], [1, 4])),
+    case(ATEN._adaptive_avg_pool3d.default, X[None], [2, 3, 4]),
     case(ATEN.adaptive_max_pool2d.default, X, [3, 2]),
     *(case(ATEN.div.Tensor_mode, IDS, torch.tensor(7), rounding_mode=r) for r in ("floor", "trunc")),
     *(case(ATEN.div.Scalar_mode, IDS, d, rounding_mode=r) for r in ("floor", "trunc") for d in (7, -7)),
