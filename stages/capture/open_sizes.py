@@ -65,9 +65,8 @@ def _windows(size: Any, out: Any) -> Any:
     import torch
 
     places, windows = torch.arange(size), torch.arange(out).unsqueeze(1)
-    first = torch.div(windows * size, out, rounding_mode="floor")
-    end = torch.div((windows + 1) * size + out - 1, out, rounding_mode="floor")
-    return (places >= first) & (places < end)
+    # From the place size * window / out, rounded down, to the next one, rounded up.
+    return ((places + 1) * out > windows * size) & (places * out < (windows + 1) * size)
 
 
 def _torch_does(operator: Any, x: Any, output_size: Sequence[Any]) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conversions import agrees, export
+from conversions import agrees, export, ir
+from harness import backend
 from torch import nn
 from torch.nn import functional
 
@@ -27,4 +28,7 @@ class Pooled(nn.Module):
 def test_pools_and_rolls_of_open_sizes_are_right_at_every_size(tmp_path):
     picture = Input(["batch", 3, "height", "width"], fill="normal")
     dims = {"batch": Dim(1, 2, 3), "height": Dim(5, 12, 17), "width": Dim(7, 8, 15)}
-    agrees(export("export", Pooled(), tmp_path, inputs={"x": picture}, dims=dims), tmp_path)
+    graph = export("export", Pooled(), tmp_path, inputs={"x": picture}, dims=dims)
+    agrees(graph, tmp_path)
+    backend("openvino")
+    agrees(ir(graph, tmp_path / "ir"), tmp_path)
