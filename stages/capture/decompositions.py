@@ -224,7 +224,7 @@ def _nanmedian(x: Any, dim: int, keepdim: bool = False) -> Any:
     nan = x.isnan()
     values, places = torch.sort(torch.where(nan, float("inf"), x), dim)
     count = nan.logical_not().sum(dim, keepdim=True)
-    middle = (count - 1).div(2, rounding_mode="floor").clamp(min=0)
+    middle = torch.floor_divide(count - 1, 2).clamp(min=0)
     value = torch.where(count > 0, values.gather(dim, middle), float("nan"))
     place = places.gather(dim, middle)
     return (value, place) if keepdim else (value.squeeze(dim), place.squeeze(dim))
