@@ -45,7 +45,8 @@ class LoadTransformers(Pretrained):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         built = self.built()
         module, facts = built.module, built.facts
-        for config in (module.config, *(getattr(module.config, name) for name in module.config.sub_configs)):
+        configs = [part.config for part in module.modules() if hasattr(part, "config")]  # a part may have its own
+        for config in (*configs, *(getattr(module.config, name) for name in module.config.sub_configs)):
             if getattr(config, "use_cache", False):
                 config.use_cache = False  # a graph without cache outputs has no use for keys and values
         if self.detections:

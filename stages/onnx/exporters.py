@@ -103,7 +103,7 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
         native_output.to_log(),
         optimizer.exact_constants(),
         optimizer.operators_first(),
-        registry.without_source(),
+        registry.completed(),
         unsupported.by_dynamo(opset),
     ):
         try:

@@ -37,11 +37,11 @@ class Fft(nn.Module):
 
 
 class Turned(nn.Module):
-    """Complex numbers, as rotary embeddings have them."""
+    """Complex numbers, and an operator of them that the exporter has for real ones alone."""
 
     def forward(self, x):
         z = torch.view_as_complex(x.reshape(-1, 2, 2))
-        return torch.view_as_real(z[:, None] * z[:, :, None])
+        return torch.view_as_real(z[:, None] * z.cumsum(1)[:, :, None])
 
 
 class Selected(nn.Module):
