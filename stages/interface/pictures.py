@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Size = tuple[int, int]
+# What a configuration calls it: LayoutLMv3 the latter.
+NAMES = ("image_size", "input_size")
 # The default: most vision models are published with it.
 USUAL = (224, 224)
 # A larger "shortest edge" is a number of pixels of the whole picture, not an edge.
@@ -28,8 +30,9 @@ def size(config: Any, stated: Sequence[int] | None) -> tuple[Size, str]:
         config,
         *(getattr(config, n, None) for n in ("vision_config", "image_config", "backbone_config", "encoder")),
     ):
-        if (stated_size := of_value(getattr(part, "image_size", None))) is not None:
-            return stated_size, ""
+        for name in NAMES:
+            if (stated_size := of_value(getattr(part, name, None))) is not None:
+                return stated_size, ""
     usual = of_processor(_defaults(config.model_type)) or USUAL
     says = f"pictures of {usual[0]}x{usual[1]}, which is usual: neither the folder nor the configuration says a size"
     return usual, says

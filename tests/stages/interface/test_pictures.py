@@ -33,6 +33,7 @@ def test_the_size_that_an_image_processor_makes(settings, size):
     [
         ({"model_type": "vit", "image_size": 32}, [96, 64], (96, 64), ""),
         ({"model_type": "vit", "image_size": 32}, None, (32, 32), ""),
+        ({"model_type": "layoutlmv3", "input_size": 32}, None, (32, 32), ""),
         ({"model_type": "clip", "vision_config": SimpleNamespace(image_size=[48, 64])}, None, (48, 64), ""),
         ({"model_type": "detr"}, None, (800, 800), "pictures of 800x800, which is usual"),
         ({"model_type": "nothing_known"}, None, (224, 224), "pictures of 224x224, which is usual"),
