@@ -99,7 +99,7 @@ def halved(m, x):
     return m.head(x).half().float()
 
 
-def drawn_narrow(m, x):
+def adding_a_constant(m, x):
     return m.head(x) + torch.from_numpy(np.ones(4, "f4")) * 1.1
 
 
@@ -113,7 +113,7 @@ def refusing(m, x):
     [
         (cast, ""),
         (halved, "inside it gives less"),
-        (drawn_narrow, "inside it gives less"),
+        (adding_a_constant, ""),
         (refusing, "it cannot be run in it"),
     ],
 )
