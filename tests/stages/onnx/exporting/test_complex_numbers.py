@@ -25,8 +25,8 @@ class Turned(nn.Module):
         picked = torch.stack([turned.select(2, 1), turned.select(-2, 0)], -1).index_select(-2, torch.tensor([2, 0]))
         return (
             torch.view_as_real(turned).flatten(2),
-            torch.view_as_real(turns.squeeze(2)),
-            torch.view_as_real(turns.squeeze(-2)),
+            torch.view_as_real(turns.squeeze((2,))),
+            torch.view_as_real(turns.squeeze((-2,))),
             torch.view_as_real(picked),
             turned.abs(),
         )
