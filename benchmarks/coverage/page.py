@@ -13,13 +13,20 @@ from benchmarks.coverage.survey import Row
 CAUSES = {
     "its inputs are not known": "nothing is known of",
     "the model rejects the inputs that were derived": "the model rejects",
-    "no function of its inputs: it draws random numbers": "answers otherwise",
+    "no function of its inputs: it draws random numbers": "answers otherwise|answers differ",
     "answers the same to every input": "proves nothing",
     "torch.export cannot capture it": "torch.export cannot|cannot be dynamic|specialized|data-dependent",
-    "an operator has no translation": "no translation|not translate|not implemented|operator|cannot write|Unsupported",
+    "torch.jit.trace cannot capture it": "torch.jit.trace cannot",
+    "it writes into a view": "writes into a view|No matching select",
+    "an operator has no translation": "no translation|no conversion rule|not translate|not implemented|operator|"
+    "cannot write|Unsupported",
     "tensors of more than five dimensions": r"rank <= 5|more than (5|five) dimensions",
-    "a branch of a trace goes another way": "another way|branch",
+    "a branch of a trace goes another way": "example's way alone|another way|branch",
+    "a size that has to be known is open": "has to be known|of type 'Symbol'|non-1d tensor",
     "the artifact does not agree": "does not agree|differs|off by|instead of",
+    "an operator has another type than was asked for": "not what was asked for",
+    "the converter fails": "cannot convert|OpConversionFailure",
+    "the runtime cannot run it": "cannot load|cannot be run",
     "its process died": "process ended|signal",
     "not finished in time": "not finished within",
 }
