@@ -49,9 +49,8 @@ class Runner:
         listener: Receives the progress.
         about: The record's entries besides the stages: model, target, precision, seed.
         isolation: Where isolable stages run; None for this process.
-        kept: Objects in memory by key, for the next run of this process: results that are only in memory, and
-            objects of stored results. A run drops what it cannot use when it begins. None keeps nothing beyond its last
-            use.
+        cache: Objects in memory by key, for the next run of this process: results that are only in memory, and
+            objects of stored results. A run drops what it cannot use at its start. None keeps nothing after a last use.
     """
 
     def __init__(
@@ -363,10 +362,11 @@ class Runner:
         # Exported programs are full of cycles. What stays shares its tensors with what goes, and a collection takes a
         # quarter of a second with torch in memory, so it waits for the last, and then for a stage that runs elsewhere.
         if living and not any(a.live is not None for a in self._in_memory.values()):
-            first = next((s for s in steps if s.todo is Todo.BUILD), None)
-            meanwhile.append(gc.collect)
-            if self._isolation != Isolation() or first is None or not first.stage.isolable:
-                meanwhile.pop()()
+            elsewhere = next((s.stage.isolable for s in steps if s.todo is Todo.BUILD), False)
+            if elsewhere and self._isolation == Isolation():
+                meanwhile.append(gc.collect)
+            else:
+                gc.collect()
 
     def _forget(self, digest: str) -> None:
         for name in [n for n, a in self._in_memory.items() if a.digest == digest]:
